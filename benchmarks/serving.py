@@ -39,7 +39,6 @@ from hostile_requests import Attacker, carry_out  # noqa: E402
 PEERS = ROOT / ".venv-peers" / "bin" / "python"
 CLIENTS, TOKENS, PROMPT_TOKENS = 8, 64, 200
 RULE = "Answer as a patient teacher who explains each step, gives an example, and repeats the main point at the end. "
-QUESTIONS = [f"Explain in detail how one counts from {n} to {n + 50}." for n in range(CLIENTS)]
 TEXTS = [f"The film number {n} is warm, funny and a little too long for my taste." for n in range(256)]
 LLAMA = """
 import sys, time, xllamacpp
@@ -76,6 +75,7 @@ class Peer:
     port: int
     model: str
     process: subprocess.Popen[bytes] | None = None
+    rounds: int = 0
     speeds: list[float] = field(default_factory=list)
     firsts: list[float] = field(default_factory=list)
 
@@ -144,9 +144,13 @@ def write_one(peer: Peer, question: str) -> tuple[int, float]:
 
 
 def write_round(peer: Peer) -> None:
+    """Have all clients ask at once; in each round something new behind the same system prompt."""
+    peer.rounds += 1
+    first = 100 * peer.rounds
+    questions = [f"Explain in detail how one counts from {n} to {n + 50}." for n in range(first, first + CLIENTS)]
     began = time.perf_counter()
     with ThreadPoolExecutor(CLIENTS) as pool:
-        done = list(pool.map(lambda question: write_one(peer, question), QUESTIONS))
+        done = list(pool.map(lambda question: write_one(peer, question), questions))
     peer.speeds.append(sum(tokens for tokens, _ in done) / (time.perf_counter() - began))
     peer.firsts += [first for _, first in done]
 
@@ -156,13 +160,13 @@ def classify_round(peer: Peer) -> None:
 
     def ask(text: str) -> float:
         began = time.perf_counter()
-        httpx2.post(peer.address + path, json={**model, "input": text}, timeout=600).raise_for_status()
+        client.post(peer.address + path, json={**model, "input": text}).raise_for_status()
         return time.perf_counter() - began
 
-    began = time.perf_counter()
-    with ThreadPoolExecutor(CLIENTS) as pool:
+    with httpx2.Client(timeout=600) as client, ThreadPoolExecutor(CLIENTS) as pool:
+        began = time.perf_counter()
         peer.firsts += pool.map(ask, TEXTS)
-    peer.speeds.append(len(TEXTS) / (time.perf_counter() - began))
+        peer.speeds.append(len(TEXTS) / (time.perf_counter() - began))
 
 
 def compete(peers: Sequence[Peer], once: Callable[[Peer], None], rounds: int, threads: int, unit: str) -> None:
