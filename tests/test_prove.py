@@ -15,7 +15,8 @@ from typing import ClassVar
 
 import pytest
 import sacrebleu
-from peft import AutoPeftModelForCausalLM, LoraConfig, get_peft_model
+import torch
+from peft import AutoPeftModelForCausalLM, IA3Config, LoraConfig, PromptTuningConfig, get_peft_model
 from sklearn.metrics import accuracy_score, f1_score
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
@@ -29,7 +30,9 @@ from kamerton.evaluate.diagnosis import diagnose_order
 from kamerton.models.elsewhere import inspect_tuned
 from kamerton.models.inspect import inspect_folder
 from kamerton.models.load import PLAIN_TEMPLATE, load_tokenizer
+from kamerton.models.saved import load_saved, unplaced
 from kamerton.pipeline.prepare import bind, choose_base, parse_data
+from kamerton.plugins.tasks.instruction import Instruction
 from kamerton.runs.recipe import resolve
 from kamerton.runs.run import Run
 from kamerton.session.differences import differences
@@ -388,6 +391,42 @@ def test_an_adapter_over_other_layers_is_refused(shop, tmp_path):
     AutoTokenizer.from_pretrained(shop.folder / "decoder").save_pretrained(shop.folder / "shallow")
     ended = shop.call("prove", "chats.jsonl", "--base", "shallow", "--tuned", "my-adapter", "--out", "misfit", *QUICK)
     assert ended.status == MISTAKE and "--base" in ended.err, ended.said
+
+
+ADAPTERS = {
+    "over a resized vocabulary": (2, None, LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM")),
+    "over a padded vocabulary": (2, 64, LoraConfig(r=4, target_modules=["q_proj"], task_type="CAUSAL_LM")),
+    "with whole modules": (
+        2, None, LoraConfig(r=4, target_modules=["q_proj"], modules_to_save=["embed_tokens"], task_type="CAUSAL_LM"),
+    ),
+    "by magnitude and direction": (0, None, LoraConfig(r=4, use_dora=True, use_rslora=True, task_type="CAUSAL_LM")),
+    "of factors": (0, None, IA3Config(task_type="CAUSAL_LM")),
+    "of prompt tokens": (0, None, PromptTuningConfig(num_virtual_tokens=4, task_type="CAUSAL_LM")),
+}  # fmt: skip
+"""Kinds of adapters: new tokens, a multiple of the vocabulary's size, the configuration."""
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("kind", ADAPTERS)
+def test_an_adapter_of_peft_is_loaded_whole(kind, decoder_folder, tmp_path):
+    added, multiple, config = ADAPTERS[kind]
+    tokenizer, model = (one.from_pretrained(decoder_folder) for one in (AutoTokenizer, AutoModelForCausalLM))
+    if added:
+        tokenizer.add_tokens([f"<{number}>" for number in range(added)])
+        model.resize_token_embeddings(len(tokenizer), pad_to_multiple_of=multiple, mean_resizing=False)
+    adapted = get_peft_model(model, config).eval()
+    with torch.no_grad():
+        for parameter in adapted.parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.05 * torch.randn_like(parameter))
+    adapted.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    form = Instruction().form("decoder", [])
+    loaded = load_saved(tmp_path, form, inspect_folder(decoder_folder, "base"), AutoTokenizer.from_pretrained(tmp_path))
+    row = torch.tensor([[5, 6, 7, len(tokenizer) - 1]])
+    assert unplaced(loaded, tmp_path) == []
+    with torch.no_grad():
+        torch.testing.assert_close(loaded.eval()(input_ids=row).logits, adapted(input_ids=row).logits)
 
 
 # ── labels ────────────────────────────────────────────────────────────────────────────────────

@@ -23,8 +23,8 @@ from kamerton.models.naming import ADAPTER
 from kamerton.models.quantize import read_quantization, write_quantization
 from kamerton.models.vocabulary import make_room
 
-PREFIX = "base_model.model."
-"""Before the names of what an adapter changes."""
+PREFIX, FIRST = "base_model.model.", "default"
+"""Before the names of what an adapter changes, and PEFT's own name of the first adapter."""
 ONE_BY_ONE = msg("use each run separately")
 
 
@@ -69,8 +69,16 @@ def unplaced(model: nn.Module, folder: Path) -> list[str]:
         return []
     wanted = set(registry.load("peft:get_peft_model_state_dict")(model, save_embedding_layers=False))
     saved = {name for path in weight_files(folder) for name in tensors_of(path)}
-    known = {name.removeprefix(PREFIX) for name, _ in model.named_parameters()}
-    return sorted((wanted - saved) | {name for name in saved - wanted if name.removeprefix(PREFIX) not in known})
+    known = {name.replace(f".{FIRST}", "") for name in model.state_dict()}
+    return sorted((wanted - saved) | (saved - wanted - known))
+
+
+def _table_rows(model: PreTrainedModel, folder: Path) -> int:
+    """Return the rows of the table of embeddings that was saved whole beside an adapter; 0 if there is none."""
+    table = next(name for name, module in model.named_modules() if module is model.get_input_embeddings())
+    tensors = {name: one for path in weight_files(folder) for name, one in tensors_of(path).items()}
+    own = (name for name in tensors if name.startswith(f"{PREFIX}{table}.") and name.endswith("weight"))
+    return max((int(tensors[name]["shape"][0]) for name in own), default=0)
 
 
 def add_adapter(model: nn.Module, folder: Path, name: str) -> None:
@@ -114,6 +122,6 @@ def load_saved(
     loaded = load_model(facts.folder, form.model_class, form.config, 0, quantization, device, half)
     base = loaded.model
     if tokenizer:
-        make_room(base, tokenizer)
+        make_room(base, tokenizer, _table_rows(base, folder))
     with building(folder, "PeftModel"):  # PEFT takes seconds to import: only where there is an adapter
         return registry.load("peft:PeftModel").from_pretrained(base, folder)

@@ -62,11 +62,11 @@ def new_ids(tokenizer: PreTrainedTokenizerBase, words: Sequence[str]) -> tuple[i
     return tuple(tokenizer.convert_tokens_to_ids(list(words)))
 
 
-def make_room(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Resize a model's embeddings, and its outputs if it has some, to a tokenizer's vocabulary."""
-    if len(tokenizer) > len(model.get_input_embeddings().weight):
+def make_room(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, least: int = 0) -> None:
+    """Resize a model's embeddings, and its outputs if it has some, to a tokenizer's vocabulary, or to `least` rows."""
+    if (rows := max(len(tokenizer), least)) > len(model.get_input_embeddings().weight):
         trained = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
-        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+        model.resize_token_embeddings(rows, mean_resizing=False)
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(trained[name])
 

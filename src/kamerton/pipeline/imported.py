@@ -200,6 +200,8 @@ def require_change(setup: Setup, tuned: TunedModel) -> None:
         )
         raise ModelError(Fault(rule, str(tuned.folder), GIVE_BASE))
     engine, adapted = engine_of(setup, model), cast(Any, model)
+    if adapted.active_peft_config.is_prompt_learning:
+        return  # its tokens stand in the engine's rows, whether the adapter is on or off
     tried = setup.samples
     with_adapter = engine.read(tried)
     with adapted.disable_adapter():
