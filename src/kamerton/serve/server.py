@@ -31,6 +31,8 @@ SHORTEST_KEY = 16
 """Letters of a key: fewer can be tried out."""
 HEADER_SECONDS, SWEEP_SECONDS = 10, 2
 """For a request's headers to arrive, and how often that is checked: uvicorn waits for ever."""
+BACKLOG = 2048
+"""Connections that wait to be accepted: uvicorn's own default."""
 KEEP_ALIVE = 10
 """Seconds for which an idle connection stays open."""
 
@@ -90,6 +92,7 @@ def serve(options: ServeOptions) -> bool:
         before = signal.signal(signal.SIGTERM, _note_signal)  # uvicorn raises the signal again once it has drained
         host = f"[{options.host}]" if ":" in options.host else options.host
         address = f"http://{host}:{listening.getsockname()[1]}"
+        listening.listen(BACKLOG)  # so that whoever reads the log may connect: uvicorn begins to accept a moment later
         log("ready", {"address": address, "models": [*library], "pid": os.getpid()})
         try:
             server.run(sockets=[listening])
