@@ -73,9 +73,11 @@ def test_nothing_else_makes_files_among_the_systems():
     assert makers == {
         "core/files.py",
         "data/rows.py",
-        "deliver/export.py",
         "evaluate/artefact.py",
         "models/catalog.py",
+        "plugins/exports/_llama_cpp.py",
+        "plugins/exports/_transformers.py",
+        "plugins/exports/onnx.py",
     }
 
 

@@ -31,6 +31,13 @@ KINDS = {
     "exports": msg("export"),
 }
 """The plug-in folders, and what each plug-in is."""
+CONTRACTS = {
+    **{folder: f"kamerton.core.contracts:{str(kind).capitalize()}" for folder, kind in KINDS.items()},
+    "exports": "kamerton.core.exporting:Export",
+}
+"""What a plug-in of each folder must implement."""
+WITH_SETTINGS = ("tasks", "methods", "exports")
+"""The folders whose plug-ins are pydantic models of their own settings."""
 DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 CODE = re.compile(rf"{DOTTED.pattern}|.+\.ya?ml")
 """What names code from elsewhere: a class, or a benchmark's task file, which may name functions."""
@@ -102,12 +109,12 @@ def refused(word: str) -> Fault | None:
 
 def _fitting(folder: str, word: str, found: Any) -> Any:
     """Return a class from elsewhere if it has everything that the contract names. Raises `RecipeError` otherwise."""
-    contract = load(f"kamerton.core.contracts:{str(KINDS[folder]).capitalize()}")
-    wanted = _members(contract) | ({"model_validate"} if folder in ("tasks", "methods") else set())
+    contract = load(CONTRACTS[folder])
+    wanted = _members(contract) | ({"model_validate"} if folder in WITH_SETTINGS else set())
     lacking = sorted(wanted - _members(found)) if isinstance(found, type) and found is not contract else ["class"]
     if lacking:
         rule = msg("'{word}' is no {kind}: it lacks {names}", word=word, kind=KINDS[folder], names=", ".join(lacking))
-        remedy = msg("implement `{contract}` of kamerton.core.contracts", contract=contract.__name__)
+        remedy = msg("implement `{contract}`", contract=CONTRACTS[folder].replace(":", "."))
         raise RecipeError(Fault(rule, remedy=remedy))
     return found
 

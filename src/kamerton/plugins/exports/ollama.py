@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from jinja2 import TemplateError
 
@@ -21,14 +22,16 @@ MODELFILE, NAME = "Modelfile", "tuned"
 SYSTEM, ASKED, SAID, AGAIN = "qzsystem", "qzasked", "qzsaid", "qzagain"
 QUOTES = '"""'
 WITHOUT = msg("its chat template cannot be written in Ollama's language; use --to gguf, with llama.cpp's server")
-GO = re.compile(
-    r"\{\{ if not \.System \}\}(?P<opening>.*?)\{\{ end \}\}\{\{ range \.Messages \}\}"
-    r'\{\{ if eq \.Role "system" \}\}(?P<system_start>.*?)\{\{ \.Content \}\}(?P<system_end>.*?)'
-    r'\{\{ else if eq \.Role "user" \}\}(?P<user_start>.*?)\{\{ \.Content \}\}(?P<user_end>.*?)'
-    r"\{\{ else \}\}\{\{ \.Content \}\}(?P<assistant_end>.*?)\{\{ end \}\}\{\{ end \}\}",
-    re.DOTALL,
-)
-"""The templates that are written here, in Go's text/template as Ollama reads them."""
+MARKS = {
+    "opening": "{{ if not .System }}",
+    "system_start": '{{ end }}{{ range .Messages }}{{ if eq .Role "system" }}',
+    "system_end": "{{ .Content }}",
+    "user_start": '{{ else if eq .Role "user" }}',
+    "user_end": "{{ .Content }}",
+    "assistant_end": "{{ else }}{{ .Content }}",
+    "": "{{ end }}{{ end }}",
+}
+"""What stands before each text of a template in Go's text/template, as Ollama reads it; the last ends it."""
 
 
 class Ollama(GgufExport):
@@ -75,12 +78,18 @@ class Template:
 
     def go(self) -> str:
         """Write it in Go's text/template."""
-        return (
-            f"{{{{ if not .System }}}}{self.opening}{{{{ end }}}}{{{{ range .Messages }}}}"
-            f'{{{{ if eq .Role "system" }}}}{self.system_start}{{{{ .Content }}}}{self.system_end}'
-            f'{{{{ else if eq .Role "user" }}}}{self.user_start}{{{{ .Content }}}}{self.user_end}'
-            f"{{{{ else }}}}{{{{ .Content }}}}{self.assistant_end}{{{{ end }}}}{{{{ end }}}}"
-        )
+        return "".join(mark + vars(self).get(name, "") for name, mark in MARKS.items())
+
+    @classmethod
+    def of_go(cls, text: str) -> Self | None:
+        """Read what `go` wrote; None if it is another template."""
+        parts, name = dict[str, str](), ""
+        for following, mark in MARKS.items():
+            parts[name], found, text = text.partition(mark)
+            if not found:
+                return None
+            name = following
+        return None if text or parts.pop("") else cls(**parts)
 
     def render(self, messages: Sequence[Mapping[str, str]]) -> str:
         """Render a conversation as Ollama does."""
@@ -101,10 +110,10 @@ def read_template(modelfile: str) -> Template | None:
     text = found[1] if found else ""
     if text == "{{ .Prompt }}":
         return None
-    parts = GO.fullmatch(text)
-    if parts is None:
+    template = Template.of_go(text)
+    if template is None:
         raise Unusable(msg("the Modelfile's template cannot be read"))
-    return Template(**parts.groupdict())
+    return template
 
 
 def _written(tokenizer: Tokenizer) -> str | None:
@@ -113,8 +122,7 @@ def _written(tokenizer: Tokenizer) -> str | None:
         return "{{ .Prompt }}"
     template = template_of(tokenizer)
     text = template.go() if template else ""
-    found = GO.fullmatch(text)
-    return text if found and Template(**found.groupdict()) == template and QUOTES not in text else None
+    return text if template and Template.of_go(text) == template and QUOTES not in text else None
 
 
 def template_of(tokenizer: Tokenizer) -> Template | None:
