@@ -107,9 +107,9 @@ def _seconds(one: Known, text: str) -> float:
 def _is_slow(one: Known) -> str:
     """Return the text on which a pattern is not linear; an empty one if there is none."""
     for text, longer in zip(worst_texts(one.pattern, LENGTH), worst_texts(one.pattern, 4 * LENGTH), strict=True):
+        tries = range(10)  # another process may disturb some
         if (seconds := _seconds(one, text)) > SUSPICIOUS and all(
-            _seconds(one, longer) > GROWTH * min(seconds, _seconds(one, text), LIMIT / GROWTH)
-            for _ in range(10)  # another process may disturb some
+            _seconds(one, longer) > GROWTH * min(seconds, _seconds(one, text), LIMIT / GROWTH) for _ in tries
         ):
             return text
     return ""
