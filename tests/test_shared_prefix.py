@@ -101,7 +101,18 @@ def test_an_encoder_is_never_read_with_shared_prefixes(encoder_folder):
 
 
 def test_a_table_of_keys_gives_what_a_whole_row_gives(decoder):
-    assert can_decode(decoder.model, decoder.shared)
+    assert can_decode(decoder.model, decoder.shared, decoder.samples)
+
+
+def test_decoding_is_proven_on_tokens_that_rows_have(decoder):
+    read = set[int]()
+    embedding = decoder.model.get_input_embeddings()
+    hook = embedding.register_forward_pre_hook(lambda _, inputs: read.update(inputs[0].flatten().tolist()))
+    try:
+        assert can_decode(decoder.model, decoder.shared, decoder.samples)
+    finally:
+        hook.remove()
+    assert read and read <= {token for item in decoder.samples for token in item.tokens}
 
 
 def test_drawn_answers_are_the_same_for_a_seed_and_greedy_ones_when_cold(decoder):

@@ -18,7 +18,7 @@ from kamerton.core.records import Encoded
 from kamerton.engine.prefill import Budget, KeyValueCache, Prefill, decoding_batches, merge
 from kamerton.engine.prefix_tree import KeyValues
 from kamerton.engine.shared_prefix import SharedPrefix, common_prefix
-from kamerton.engine.verify import prove_equal
+from kamerton.engine.verify import prove_equal, some_tokens
 from kamerton.kernels.prepacked import prepacked
 
 Choose = Callable[[Tensor], Tensor]
@@ -175,14 +175,15 @@ def decode(decoder: Decoder, decoding: Decoding) -> list[list[int]]:
     return answers
 
 
-def can_decode(model: nn.Module, shared: SharedPrefix) -> bool:
+def can_decode(model: nn.Module, shared: SharedPrefix, samples: Sequence[Encoded]) -> bool:
     """Return whether an added token has the logits that the model computes for the whole row."""
-    prompts = [Encoded(tuple(range(1, length)), (), ()) for length in (4, 9, 7)]
-    rows = [Encoded((*prompt.tokens, 2), (len(prompt.tokens),), ()) for prompt in prompts]
+    tokens = some_tokens(samples, 9)
+    prompts = [Encoded(tokens[:length], (), ()) for length in (3, 8, 6)]
+    rows = [Encoded((*prompt.tokens, tokens[8]), (len(prompt.tokens),), ()) for prompt in prompts]
 
     def added() -> Tensor:
-        decoder = Decoder.start(model, shared, shared.run_prefix(model, (1, 2)), prompts)
-        decoder.add([2] * len(prompts))
+        decoder = Decoder.start(model, shared, shared.run_prefix(model, tokens[:2]), prompts)
+        decoder.add([tokens[8]] * len(prompts))
         return decoder.logits
 
     return prove_equal(model, added, partial(shared.packed.logits, model, rows))

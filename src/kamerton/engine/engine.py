@@ -61,6 +61,8 @@ class TorchEngine:
     """For decoding behind prompt tokens, if the model has any and it is proven for it."""
     adapter: str = ""
     """The active one of several adapters over one base; the only one if empty."""
+    samples: Sequence[Encoded] = ()
+    """A few encoded rows, for what is proven when it is first needed."""
 
     def activate(self) -> None:
         """Set evaluation mode and the adapter, whatever the model was used for before."""
@@ -120,7 +122,9 @@ class TorchEngine:
     def _encoded_once(self) -> EncodedOnce | None:
         """How an encoder-decoder encodes each source once, if that is proven equal; tried once."""
         pad, outputs = int(self.tokenizer.pad_token_id), LOGITS_PER_PASS // classes_of(self.model)
-        if not isinstance(self.layout, EncoderDecoder) or not can_encode_once(self.model, self.layout, pad):
+        if not isinstance(self.layout, EncoderDecoder) or not can_encode_once(
+            self.model, self.layout, pad, self.samples
+        ):
             return None
         return EncodedOnce(self.model, self.layout, self._generation, self.tokens_per_pass // 2, outputs)
 
@@ -140,7 +144,7 @@ class TorchEngine:
     @cached_property
     def _decodes(self) -> bool:
         """Whether our decoding is proven for the model; tried once, since tuning changes no layout."""
-        return self.shared is not None and can_decode(self.model, self.shared)
+        return self.shared is not None and can_decode(self.model, self.shared, self.samples)
 
     @property
     def _generation(self) -> GenerationConfig:
@@ -228,7 +232,9 @@ def make_engine(
             layout = join_rows(layout, model, endings, rows)
         layout = run_frozen_once(layout, model, samples, passes, cache)
     limits = max_tokens, max_new_tokens, tokens_per_pass
-    return TorchEngine(model, tokenizer, facts, layout, *limits, shared, temperature, seed, prompt_decoder)
+    return TorchEngine(
+        model, tokenizer, facts, layout, *limits, shared, temperature, seed, prompt_decoder, samples=endings
+    )
 
 
 def classes_of(model: nn.Module) -> int:

@@ -19,7 +19,7 @@ from transformers.modeling_outputs import BaseModelOutput
 from kamerton.core.records import Encoded
 from kamerton.engine.layout import EncoderDecoder, pad_rows, padded_inputs
 from kamerton.engine.passes import split_passes, token_batches
-from kamerton.engine.verify import TOLERANCE, prove_equal
+from kamerton.engine.verify import TOLERANCE, prove_equal, some_tokens
 from kamerton.forms.supervision import target_losses
 from kamerton.kernels.prepacked import prepacked
 from kamerton.kernels.trial import attempt
@@ -177,14 +177,15 @@ class EncodedOnce:
             yield from zip(some, out.tolist(), strict=True)
 
 
-def can_encode_once(model: nn.Module, layout: EncoderDecoder, pad: int) -> bool:
+def can_encode_once(model: nn.Module, layout: EncoderDecoder, pad: int, samples: Sequence[Encoded]) -> bool:
     """Return whether encoded sources have the logits of their tokens, in scoring and in generation.
 
     PEFT counts the rows of a model with prompt tokens by their input ids, so it needs them beside any encoder output.
     """
     if has_prompt_tokens(model):
         return False
-    some = [Encoded(tuple(range(1, length)), (0, 1), (1, 2)) for length in (4, 9, 7)]
+    tokens = some_tokens(samples, 8)
+    some = [Encoded(tokens[:length], (0, 1), tokens[:2]) for length in (3, 8, 6)]
 
     def logits(inputs: dict[str, Any]) -> Tensor:
         return torch.cat([layout.logits(model, some, inputs), first_logits(model, inputs, pad).flatten(0, 1)])
