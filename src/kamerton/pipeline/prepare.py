@@ -447,6 +447,8 @@ def _model_message(bound: BoundData) -> Joined:
     if server := bound.recipe.model.tuned_at:
         rule = "tuned elsewhere: {model} at {server}, of which only answers are known"
         tuned = [msg(rule, model=bound.recipe.model.tuned_name, server=server)]
+    if tuned and not bound.recipe.split.train_path:
+        tuned.append(msg("whether it was trained on some of these rows is not known: name those with --trained-on"))
     named = origin(facts.name, Path(facts.folder)) if facts.folder else ""
     return _lines(model, why, named, head.message if head else "", isolated, *tuned)
 
