@@ -1,12 +1,13 @@
 """Do to runs what machines and people do, at every moment, and see that nothing is lost.
 
-    python benchmarks/chaos.py [--every 1] [--random 1000] [--attack WORD,…] [--kind "WORD|…"] [--out PAGE]
+    python benchmarks/chaos.py [--every 1] [--random 1000] [--attack WORD,…] [--kind "WORD|…"] [--beside 2] [--out PAGE]
 
-Tiny runs of every kind, on tiny models of random weights, are killed before every file operation and within writes, or
-at random times; their files are damaged; the disk is full from every write on; folders may not be written; memory is
-short. Then a user goes on: `kamerton resume`, or the same command again. What comes out must be what comes out
-undisturbed: the same weights, record and result, and no other file anywhere. A command that cannot do its work must say
-so in a sentence with a remedy. It ends with status 1 if anything else was seen.
+Tiny runs of every kind, on tiny models of random weights, are killed before every file operation and within writes (a
+copy of their folder at that moment is what a kill leaves), or killed at random times; their files are damaged; the disk
+is full from every write on; folders may not be written; memory is short. Then a user goes on: `kamerton resume`, or the
+same command again. What comes out must be what comes out undisturbed: the same weights, record and result, and no other
+file anywhere. A command that cannot do its work must say so in a sentence with a remedy. It ends with status 1 if
+anything else was seen.
 
 A library that is preloaded (tests/faults.c, built by `cc`) counts the operations, so this needs Linux.
 """
@@ -21,8 +22,11 @@ import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
 
 os.environ |= {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "KAMERTON_LANGUAGE": "en"}
 
@@ -52,6 +56,9 @@ INTRODUCTION = (
 )
 
 
+Work = Callable[[Arena], Iterable[Outcome]]
+
+
 def halves(arena: Arena, kind: Kind) -> list[Fault]:
     """Return two moments at which a run is half done: in training, and before its result."""
     found = attacks.operations(arena, kind)
@@ -60,29 +67,52 @@ def halves(arena: Arena, kind: Kind) -> list[Fault]:
     return [Fault(saved.number + 1, KILL), Fault(result.number, KILL)]
 
 
-def plan(arena: Arena, given: argparse.Namespace) -> Iterator[tuple[str, Callable[[], Iterable[Outcome]]]]:
-    """List the attacks."""
+def plan(given: argparse.Namespace) -> Iterator[tuple[str, Work]]:
+    """List the attacks, each for an arena."""
     kinds = [kind for kind in KINDS if any(word in kind.title for word in given.kind.split("|"))]
-    readers = [*READERS, VERIFY]
+    readers, every = [*READERS, VERIFY], given.every
     for kind in kinds:
-        yield "kill", partial(attacks.kills, arena, kind, given.every)
+        yield "kill", partial(attacks.kills, kind=kind, every=every)
     each = -(-given.random // len(kinds)) if given.random else 0
     for kind in kinds:
-        yield "random", partial(attacks.random_kills, arena, kind, each, given.seed)
+        yield "random", partial(attacks.random_kills, kind=kind, count=each, seed=given.seed)
     for kind in [one for one in kinds if one.title in DAMAGED]:
-        yield "damage", partial(attacks.corruptions, arena, kind, given.every, readers)
-        yield "damage", partial(half_done, arena, kind, given.every)
+        yield "damage", partial(attacks.corruptions, kind=kind, every=every, readers=readers)
+        yield "damage", partial(half_done, kind=kind, every=every)
     for kind in kinds:
-        yield "disk", partial(attacks.full_disk, arena, kind, given.every)
+        yield "disk", partial(attacks.full_disk, kind=kind, every=every)
     for kind in [one for one in kinds if one.title in SPARING]:
-        yield "forbid", partial(attacks.forbidden, arena, kind)
-        yield "memory", partial(attacks.little_memory, arena, kind, MEGABYTES)
+        yield "forbid", partial(attacks.forbidden, kind=kind)
+        yield "memory", partial(attacks.little_memory, kind=kind, sizes=MEGABYTES)
 
 
 def half_done(arena: Arena, kind: Kind, every: int) -> Iterator[Outcome]:
     """Damage the files of runs that were stopped."""
     for stop in halves(arena, kind):
         yield from attacks.corruptions(arena, kind, every, [READERS[-1], VERIFY], stop)
+
+
+def carried_out(works: Sequence[Work], arenas: Sequence[Arena]) -> Iterator[Sequence[Outcome]]:
+    """Carry out attacks in several arenas at once, since each waits for its children; yield what each came to."""
+    free = SimpleQueue[Arena]()
+    for arena in arenas:
+        free.put(arena)
+
+    def carry_out(work: Work) -> Sequence[Outcome]:
+        arena = free.get()
+        try:
+            return [_told(one) for one in work(arena)]
+        finally:
+            free.put(arena)
+
+    with ThreadPoolExecutor(len(arenas)) as pool:
+        yield from pool.map(carry_out, works)
+
+
+def _told(one: Outcome) -> Outcome:
+    if one.defects:
+        print(f"{one.kind}, {one.attack}, {one.moment}", *one.defects, sep="\n    ", flush=True)
+    return one
 
 
 def table(outcomes: Sequence[Outcome]) -> Iterator[str]:
@@ -106,19 +136,24 @@ def main() -> None:
     parser.add_argument("--attack", default="kill,random,damage,disk,forbid,memory")
     parser.add_argument("--kind", default="", help="only kinds of runs whose title holds one of the words a|b")
     parser.add_argument("--seed", type=int, default=0, help="of the random times")
+    parser.add_argument("--beside", type=int, default=2, help="so many attacks at once; half a GB of memory each")
     parser.add_argument("--out", type=Path, help="a page to write")
     given = parser.parse_args()
     began, outcomes = time.perf_counter(), list[Outcome]()
-    with tempfile.TemporaryDirectory(prefix="kamerton-chaos-") as folder, arena_in(Path(folder)) as arena:
-        for work in (work for attack, work in plan(arena, given) if attack in given.attack.split(",")):
-            for one in work():
-                outcomes.append(one)
-                if one.defects:
-                    print(f"{one.kind}, {one.attack}, {one.moment}", *one.defects, sep="\n    ", flush=True)
+    works = [work for attack, work in plan(given) if attack in given.attack.split(",")]
+    with ExitStack() as stack:
+        folders = [
+            Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kamerton-chaos-")))
+            for _ in range(given.beside)
+        ]
+        arenas = [stack.enter_context(arena_in(folder)) for folder in folders]
+        for found in carried_out(works, arenas):
+            outcomes += found
     lines = [
         *table(outcomes),
         "",
-        f"{time.perf_counter() - began:.0f} s, {platform.machine()}, of {given.every} moments one.",
+        f"{time.perf_counter() - began:.0f} s, {platform.machine()}, {given.beside} runs at once.",
+        f"Of {given.every} moments one was taken, and {given.random} random kills.",
     ]
     print(*lines, sep="\n")
     if given.out:

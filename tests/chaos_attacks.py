@@ -6,6 +6,7 @@ Each attack yields one `Outcome` for each moment or damage: what went wrong, or 
 from __future__ import annotations
 
 import errno
+import hashlib
 import random
 import re
 import shutil
@@ -67,17 +68,46 @@ def _number(operation: Operation) -> int:
 
 
 def kills(arena: Arena, kind: Kind, every: int) -> Iterator[Outcome]:
-    """Kill a run before each operation, and after half of each write; then go on."""
+    """Go on from what a kill before each operation, and after half of each write, leaves on the disk.
+
+    The folder is copied at these moments of one run; copies that are equal are gone on from once.
+    """
     found = operations(arena, kind)
     wanted = portrait(arena.work)
-    moments = [(one, how) for one in found for how in (KILL, TEAR) if how == KILL or one.name == "write"]
-    for operation, how in moments[::every]:
-        arena.clear(kind.before)
-        first = arena.call(kind.command, Fault(operation.number, how))
-        if first.status != -signal.SIGKILL:
-            yield Outcome(kind.title, "kill", _named(operation, how), (f"was not killed: {first.said[-200:]}",))
-            continue
-        yield Outcome(kind.title, "kill", _named(operation, how), tuple(settled(arena, kind, wanted)))
+    moments = [(one, how) for one in found for how in (KILL, TEAR) if how == KILL or one.name == "write"][::every]
+    copies = _copies(arena, kind, moments)
+    defects = dict[str, tuple[str, ...]]()
+    for operation, how in moments:
+        copy = copies / f"{operation.number}{'.torn' if how == TEAR else ''}"
+        state = _state(copy)
+        if state not in defects:
+            arena.restore(copy)
+            defects[state] = tuple(settled(arena, kind, wanted))
+        yield Outcome(kind.title, "kill", _named(operation, how), defects[state])
+        shutil.rmtree(copy)
+
+
+def _copies(arena: Arena, kind: Kind, moments: Sequence[tuple[Operation, int]]) -> Path:
+    """Run to the end, and copy the folder at each moment; return where the copies are."""
+    copies = arena.root / "copies"
+    shutil.rmtree(copies, ignore_errors=True)
+    copies.mkdir()
+    kinds = ["-"] * (1 + max(operation.number for operation, _ in moments))
+    for operation, how in moments:
+        kinds[operation.number] = "b" if kinds[operation.number] == "k" else "kt"[how == TEAR]
+    arena.clear(kind.before)
+    done = arena.call(kind.command, Fault(copies=(str(arena.work), str(copies), "".join(kinds))))
+    assert done.status == 0, done.said
+    return copies
+
+
+def _state(folder: Path) -> str:
+    """Hash the paths, permissions and contents of all that is in a folder."""
+    told = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        content = path.read_bytes() if path.is_file() and not path.is_symlink() else b""
+        told.update(repr((str(path.relative_to(folder)), path.lstat().st_mode, content)).encode())
+    return told.hexdigest()
 
 
 def _named(operation: Operation, how: int) -> str:

@@ -1,7 +1,9 @@
 /* File operations that change something are counted, and at a chosen one the process is killed or the operation fails.
 
    Preloaded (LD_PRELOAD), it stands between a process and the C library, so that Python, Rust and C++ are all seen.
-   Nothing happens before faults_arm(); forked children go on unarmed, and so do programs that they start. */
+   Nothing happens before faults_arm(); forked children go on unarmed, and so do programs that they start.
+   A kill leaves on the disk what is there at that moment, so copies of a folder, made while a process goes on, stand
+   for kills at every operation of one run. */
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -15,6 +17,7 @@
 #include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 enum { COUNT, KILL, TEAR, FAIL };
@@ -22,6 +25,8 @@ enum { COUNT, KILL, TEAR, FAIL };
 static pid_t armed; /* the process that is watched */
 static int how, code, record = -1;
 static long count, chosen, most;
+static const char *watched, *copies; /* a folder, and where its copies go; 0 for no copies */
+static char *moments; /* for each operation: 'k' for a copy before it, 't' for one within its write, 'b' for both */
 
 #define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
 
@@ -30,6 +35,24 @@ static long count, chosen, most;
 void faults_arm(long at, int kind, int error, long times, const char *log) {
     armed = getpid(), count = 0, chosen = at, how = kind, code = error, most = times;
     record = log ? REAL(open)(log, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600) : -1;
+}
+
+/* From now on copy `folder` into `into`/NUMBER before operations, and into `into`/NUMBER.torn within writes. */
+void faults_copy(const char *folder, const char *into, const char *wanted) {
+    watched = strdup(folder), copies = strdup(into), moments = strdup(wanted);
+}
+
+static int is_wanted(long number, char kind) {
+    return moments && number < (long)strlen(moments) && (moments[number] == kind || moments[number] == 'b');
+}
+
+static void copy(long number, const char *ending) {
+    char place[4300];
+    snprintf(place, sizeof place, "%s/%ld%s", copies, number, ending);
+    pid_t child = vfork();
+    if (!child) { execlp("cp", "cp", "-a", "--", watched, place, (char *)0); _exit(127); }
+    int status;
+    if (waitpid(child, &status, 0) != child || status) abort();
 }
 
 static void die(void) {
@@ -47,6 +70,7 @@ static int struck(const char *name, const char *path, int takes_space, int torn)
         int length = snprintf(line, sizeof line, "%s %s\n", name, path);
         if (REAL(write)(record, line, length) < 0) abort();
     }
+    if (is_wanted(now, 'k')) copy(now, "");
     if (how == KILL && now == chosen) die();
     if (how == TEAR && now == chosen && !torn) die();
     return how == FAIL && now >= chosen && now < chosen + most ? code : 0;
@@ -82,23 +106,29 @@ static int is_file(int file, char *path) {
     return 1;
 }
 
-#define WRITE(type, name, parameters, whole, half) \
+#define WRITE(type, name, parameters, whole, half, rest) \
     type name parameters { \
         char path[4096]; \
         if (!is_file(file, path)) return REAL(name) whole; \
         int error = struck("write", path, 1, 1); \
         if (error) { errno = error; return -1; } \
         if (is_torn()) { if (REAL(name) half < 0) abort(); die(); } \
-        return REAL(name) whole; \
+        long now = count - 1; \
+        if (!is_wanted(now, 't')) return REAL(name) whole; \
+        type begun = REAL(name) half; \
+        if (begun < 0) abort(); \
+        copy(now, ".torn"); \
+        type ended = REAL(name) rest; \
+        return ended < 0 ? ended : begun + ended; \
     }
-WRITE(ssize_t, write, (int file, const void *data, size_t size), (file, data, size), (file, data, size / 2))
-WRITE(ssize_t, pwrite, (int file, const void *data, size_t size, off_t at), (file, data, size, at), (file, data, size / 2, at))
-WRITE(ssize_t, pwrite64, (int file, const void *data, size_t size, off64_t at), (file, data, size, at), (file, data, size / 2, at))
-WRITE(ssize_t, writev, (int file, const struct iovec *parts, int number), (file, parts, number), (file, parts, number / 2))
-WRITE(ssize_t, sendfile, (int file, int source, off_t *at, size_t size), (file, source, at, size), (file, source, at, size / 2))
-WRITE(ssize_t, sendfile64, (int file, int source, off64_t *at, size_t size), (file, source, at, size), (file, source, at, size / 2))
-WRITE(int, ftruncate, (int file, off_t size), (file, size), (file, size / 2))
-WRITE(int, ftruncate64, (int file, off64_t size), (file, size), (file, size / 2))
+WRITE(ssize_t, write, (int file, const void *data, size_t size), (file, data, size), (file, data, size / 2), (file, (const char *)data + begun, size - begun))
+WRITE(ssize_t, pwrite, (int file, const void *data, size_t size, off_t at), (file, data, size, at), (file, data, size / 2, at), (file, (const char *)data + begun, size - begun, at + begun))
+WRITE(ssize_t, pwrite64, (int file, const void *data, size_t size, off64_t at), (file, data, size, at), (file, data, size / 2, at), (file, (const char *)data + begun, size - begun, at + begun))
+WRITE(ssize_t, writev, (int file, const struct iovec *parts, int number), (file, parts, number), (file, parts, number / 2), (file, parts + number / 2, number - number / 2))
+WRITE(ssize_t, sendfile, (int file, int source, off_t *at, size_t size), (file, source, at, size), (file, source, at, size / 2), (file, source, at, size - begun))
+WRITE(ssize_t, sendfile64, (int file, int source, off64_t *at, size_t size), (file, source, at, size), (file, source, at, size / 2), (file, source, at, size - begun))
+WRITE(int, ftruncate, (int file, off_t size), (file, size), (file, size / 2), (file, size))
+WRITE(int, ftruncate64, (int file, off64_t size), (file, size), (file, size / 2), (file, size))
 
 /* Operations on names; those that change nothing, since a folder is there or a file is not, are not counted. */
 static int is_there(int folder, const char *path) { return !faccessat(folder, path, F_OK, AT_SYMLINK_NOFOLLOW); }

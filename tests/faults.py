@@ -34,6 +34,9 @@ class Fault:
     times: int = FOREVER
     log: str | None = None
     """A file that gets a line for each operation: its name and its path."""
+    copies: tuple[str, str, str] | None = None
+    """A folder, where its copies go, and for each operation whether one is made before it (k), within it (t), or both
+    (b): what a kill would leave there."""
 
 
 def build(folder: Path) -> Path:
@@ -60,7 +63,10 @@ def struck(words: Sequence[str], fault: Sequence[object], environment: Mapping[s
         most = _data() + memory
         resource.setrlimit(resource.RLIMIT_DATA, (most, most))
     given = Fault(*fault)
-    arm = ctypes.CDLL(None).faults_arm
+    library = ctypes.CDLL(None)
+    if given.copies:
+        library.faults_copy(*(one.encode() for one in given.copies))
+    arm = library.faults_arm
     arm.argtypes = (ctypes.c_long, ctypes.c_int, ctypes.c_int, ctypes.c_long, ctypes.c_char_p)
     arm(given.at, given.how, given.error, given.times, given.log.encode() if given.log else None)
     kamerton(words)
