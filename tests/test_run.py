@@ -221,6 +221,18 @@ def test_events_before_a_checkpoint_are_missed_if_they_are_cut(run):
             run.events()
 
 
+def test_events_of_another_run_are_told(run, tmp_path):
+    saved = next(n for n, event in enumerate(EVENTS, 1) if isinstance(event, Saved))
+    for event in EVENTS[:saved]:
+        run.record(event)
+    path, other = run.path / "events.jsonl", tmp_path / "other.jsonl"
+    for step in range(50):
+        append_line(other, {"event": "saved", "step": step, "seconds": 0.5}, 0o600)
+    path.write_bytes(other.read_bytes())
+    with pytest.raises(RunError, match="damaged"):
+        run.events()
+
+
 # ── one writer ────────────────────────────────────────────────────────────────────────────────
 
 TRY_LOCK = """

@@ -24,7 +24,7 @@ from kamerton.core.errors import Fault, RunError
 from kamerton.core.files import Writing, mode_of, sha256_of, shell_word, sync
 from kamerton.core.messages import Message, msg
 from kamerton.core.readers import read_object
-from kamerton.runs.logs import whole_size
+from kamerton.runs.logs import whole_lines
 
 MANIFEST = "MANIFEST.json"
 LOCK = ".lock"
@@ -33,7 +33,7 @@ REPLACED = ".replaced"
 """Inside a committed change: a folder that was replaced, until it is removed."""
 REPLIES, TUNED_REPLIES = "endpoint.jsonl", "tuned.jsonl"
 LOGS = ("events.jsonl", REPLIES, TUNED_REPLIES)
-"""Files that grow; each of their lines has a checksum of its own, and the manifest how long they were."""
+"""Files that grow; each of their lines has a checksum of its own, and the manifest that of what was there."""
 UNLISTED = {*LOGS, "cache", "checkpoints", "exported", "remedies", "seeds"}
 """Files and folders of a run with checksums of their own."""
 READINGS = 5
@@ -151,13 +151,13 @@ class RunFiles:
         """Return the place of a log, which may not be there.
 
         Raises:
-            RunError: lines were cut off since the last commit.
+            RunError: it does not begin as at the last commit.
         """
         for _ in range(READINGS):
-            known, place = self._last().get("logs", {}), self.place(name)
-            if known.get(name, 0) <= (place.stat().st_size if place.exists() else 0) or self._is_new(name):
+            known, place = self._last().get("logged", {}).get(name), self.place(name)
+            if known is None or self._is_new(name) or _begins(place, Checksum(**known)):
                 return place
-            if known == self._last().get("logs", {}):  # else another process changed the run meanwhile
+            if known == self._last().get("logged", {}).get(name):  # else another process changed the run meanwhile
                 break
         raise RunError(damage(self.folder, name))
 
@@ -236,8 +236,8 @@ class RunFiles:
                 sync(path)
                 files[path.relative_to(change.folder).as_posix()] = Checksum.of_file(path)
         known = {name: vars(one) for name, one in sorted(files.items()) if name not in LOGS}
-        logs = {name: whole_size(self.log(name)) for name in LOGS if self.exists(name)}
-        manifest = {"schema": 1, "moved": moved, "removed": sorted(change.removed), "files": known, "logs": logs}
+        logged = {name: vars(Checksum.of(whole_lines(self.log(name)))) for name in LOGS if self.exists(name)}
+        manifest = {"schema": 1, "moved": moved, "removed": sorted(change.removed), "files": known, "logged": logged}
         text = json.dumps({**manifest, "seal": seal(manifest)}, indent=1, ensure_ascii=False) + "\n"
         place = change.folder / MANIFEST
         place.write_text(text, encoding="utf-8")
@@ -297,6 +297,14 @@ class RunChange:
         _remove(self.folder / name)
         self.moved.discard(name)
         self.removed.add(name)
+
+
+def _begins(log: Path, known: Checksum) -> bool:
+    """Return whether a log begins with what was in it at a commit."""
+    if not log.exists():
+        return False
+    with log.open("rb") as file:
+        return Checksum.of(file.read(known.size)) == known
 
 
 def is_made_anew(name: str) -> bool:

@@ -26,15 +26,16 @@ def append_line(path: Path, record: Mapping[str, Any], mode: int) -> None:
     with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode), "r+b") as file:
         size = file.seek(0, os.SEEK_END)
         if size and (file.seek(size - 1), file.read(1))[1] != b"\n":
-            size = whole_size(path)
+            size = len(whole_lines(path))
             file.truncate(size)
         file.seek(size)
         file.write(_line(record).encode())
 
 
-def whole_size(path: Path) -> int:
-    """Return the size of a log in bytes, without a last line that a kill cut short."""
-    return path.read_bytes().rfind(b"\n") + 1
+def whole_lines(path: Path) -> bytes:
+    """Return what is in a log, without a last line that a kill cut short."""
+    data = path.read_bytes()
+    return data[: data.rfind(b"\n") + 1]
 
 
 def write_lines(path: Path, records: Iterable[Mapping[str, Any]], mode: int) -> None:

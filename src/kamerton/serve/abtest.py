@@ -22,7 +22,7 @@ from kamerton.core.message_json import to_json, without_templates
 from kamerton.core.messages import msg
 from kamerton.core.readers import parse_json
 from kamerton.feedback.living import TIE, WRITE, judge_log
-from kamerton.runs.logs import append_line, whole_size
+from kamerton.runs.logs import append_line, whole_lines
 from kamerton.serve.metrics import log
 from kamerton.serve.refusal import RefusalError
 from kamerton.serve.requests import OutcomeRequest
@@ -77,7 +77,7 @@ class AbTest:
     def __post_init__(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if self.path.exists():
-            os.truncate(self.path, whole_size(self.path))  # what a kill cut short was not acknowledged
+            os.truncate(self.path, len(whole_lines(self.path)))  # what a kill cut short was not acknowledged
             for number, line in enumerate(self.path.read_bytes().split(b"\n")[:-1], 1):
                 self._note(parse_json(line, self.path, RunError, WRITE, number))
         self._key = self._own_key()
