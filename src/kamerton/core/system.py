@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """glibc's names of what `mallopt` sets: malloc.h."""
@@ -86,7 +85,8 @@ def bounded(seconds: float, memory: int) -> Iterator[None]:
     if sys.platform == "linux":
         size = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
         most = size + memory if soft == resource.RLIM_INFINITY else min(size + memory, soft)
-    before = signal.signal(signal.SIGPROF, _stop) if main else None
+    bell = _Bell()
+    before = signal.signal(signal.SIGPROF, bell) if main else None
     limits = resource.getrlimit(resource.RLIMIT_CPU)
     last = math.ceil(time.process_time() + seconds) + UNHEARD
     try:
@@ -97,8 +97,9 @@ def bounded(seconds: float, memory: int) -> Iterator[None]:
             signal.setitimer(signal.ITIMER_PROF, seconds if main else 0, AGAIN)
             yield
         finally:
-            signal.setitimer(signal.ITIMER_PROF, 0)
-    finally:  # also where the timer rings in the line above
+            bell.over = True
+    finally:  # also where the timer rings before the line above
+        bell.over = True
         signal.setitimer(signal.ITIMER_PROF, 0)
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
         resource.setrlimit(resource.RLIMIT_CPU, limits)
@@ -106,5 +107,11 @@ def bounded(seconds: float, memory: int) -> Iterator[None]:
             signal.signal(signal.SIGPROF, before or signal.SIG_DFL)
 
 
-def _stop(*_: object) -> NoReturn:
-    raise TimeIsUp
+class _Bell:
+    """Raises `TimeIsUp` at each signal until its work is over: what is undone then must not be cut short."""
+
+    over = False
+
+    def __call__(self, *_: object) -> None:
+        if not self.over:
+            raise TimeIsUp
