@@ -15,7 +15,7 @@ import httpx2
 from openai import OpenAI
 
 from children import Child, Ended, kamerton
-from kamerton.serve import library
+from kamerton.serve import models
 from stories import ASKED, DONE, Place
 
 SAID = ("A warm film.", "Тёплый фильм.")
@@ -92,7 +92,7 @@ def kamerton_with_key(arguments: list[str]) -> None:
 
 def serve_unchanged(arguments: list[str]) -> None:
     """Serve adapters whose update is zero, as if the library had not found their weights."""
-    load = library.Predictor
+    load = models.Predictor
 
     def load_empty(*given: Any) -> Any:
         predictor = load(*given)
@@ -101,5 +101,5 @@ def serve_unchanged(arguments: list[str]) -> None:
                 weights.data.zero_()
         return predictor
 
-    library.Predictor = load_empty
+    models.Predictor = load_empty
     kamerton(["serve", *arguments, "--port", "0"])

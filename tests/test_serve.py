@@ -307,7 +307,9 @@ def test_a_client_that_leaves_stops_its_answer(server: Server):
     )
     next(stream)
     stream.close()
-    wait_until(lambda: metric(server, "kamerton_cancelled_total") > left and metric(server, "kamerton_active") == 0)
+    wait_until(lambda: metric(server, "kamerton_cancelled_total") > left)
+    wait_until(lambda: metric(server, "kamerton_active") == 0)
+    assert server.get("/ready").status_code == 200
 
 
 def test_a_full_queue_says_when_to_come_again(server: Server):

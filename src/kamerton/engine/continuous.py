@@ -185,7 +185,7 @@ class ContinuousBatch:
     """How many rows the cache has."""
 
     def _grow(self, rows: int, room: int) -> None:
-        """Give the cache so many rows and positions at least; that of an empty batch is made anew."""
+        """Grow the cache to at least so many rows and positions; create the cache of an empty batch."""
         room = -(-room // GROWTH) * GROWTH
         if len(self) and rows <= self._rows and room <= self._cache.room:
             return

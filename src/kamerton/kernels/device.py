@@ -103,7 +103,7 @@ def release(device: torch.device) -> None:
 
 @contextmanager
 def within_memory(rule: Message) -> Iterator[None]:
-    """Tell by a rule, with remedies, that memory ran out in a block.
+    """Raise an error with a rule and remedies if memory runs out in a block.
 
     Raises:
         TrainingError: it did.

@@ -51,7 +51,7 @@ class TrainingCost:
     """What training was estimated to take, and what it took."""
 
     estimated: Annotated[outcomes.Resources, Field(validation_alias=AliasChoices("estimated", "foretold"))]
-    """Named `foretold` in results of older versions."""
+    """Older versions store it under the key `foretold`."""
     measured: outcomes.Resources
 
 

@@ -18,8 +18,8 @@ from kamerton.serve.abtest import AbTest
 from kamerton.serve.classify import classify, decisions, embeddings
 from kamerton.serve.context import ServerContext
 from kamerton.serve.guard import Guard
-from kamerton.serve.library import ServedModel
 from kamerton.serve.metrics import log_failure
+from kamerton.serve.models import ServedModel
 from kamerton.serve.page import Page
 from kamerton.serve.refusal import RefusalError
 from kamerton.serve.requests import OutcomeRequest
@@ -67,9 +67,9 @@ async def metrics(context: ServerContext, _: Request) -> Response:
 
 async def models(context: ServerContext, _: Request) -> Response:
     """`GET /v1/models`: runs, the base below them, and the A/B test, with what each can be asked."""
-    data = [_model(name, context.library[name]) for name in context.library]
+    data = [_model(name, context.models[name]) for name in context.models]
     if context.ab:
-        data.append({**_model(context.ab.name, context.library[context.ab.first]), "root": None})
+        data.append({**_model(context.ab.name, context.models[context.ab.first]), "root": None})
     return JSONResponse({"object": "list", "data": data})
 
 

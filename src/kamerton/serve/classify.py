@@ -16,7 +16,7 @@ from kamerton.core.errors import DataError
 from kamerton.core.records import Encoded, Place, Prediction
 from kamerton.forms.templates import RefusedError
 from kamerton.serve.context import ServerContext
-from kamerton.serve.library import ServedModel
+from kamerton.serve.models import ServedModel
 from kamerton.serve.refusal import RefusalError
 from kamerton.serve.requests import ClassifyRequest, DecisionQuestion, DecisionRequest, EmbeddingRequest
 from kamerton.text.tags import read_list

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 from starlette.requests import Request
 
 from kamerton.serve.abtest import AbTest, Assigned
-from kamerton.serve.library import ServedModel
 from kamerton.serve.metrics import Metrics
+from kamerton.serve.models import ServedModel
 from kamerton.serve.refusal import RefusalError
 from kamerton.serve.requests import Body, parse
 from kamerton.serve.worker import ModelCall, Worker
@@ -37,7 +37,7 @@ class RequestLimits:
 class ServerContext:
     """The server's parts."""
 
-    library: Mapping[str, ServedModel]
+    models: Mapping[str, ServedModel]
     worker: Worker
     metrics: Metrics
     limits: RequestLimits
@@ -58,9 +58,9 @@ class ServerContext:
             RefusalError: there is no such model.
         """
         assigned = self.ab.assign(user) if self.ab and name == self.ab.name else None
-        model = self.library.get(assigned.arm if assigned else name)
+        model = self.models.get(assigned.arm if assigned else name)
         if model is None:
-            known = ", ".join([*self.library, *([self.ab.name] if self.ab else [])])
+            known = ", ".join([*self.models, *([self.ab.name] if self.ab else [])])
             raise RefusalError(404, f"model: there is no such model; known are {known}", "model", "model_not_found")
         self.note(request, {"model": model.name})
         return model, assigned

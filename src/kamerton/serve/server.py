@@ -22,8 +22,8 @@ from kamerton.serve.app import make_app
 from kamerton.serve.context import RequestLimits, ServerContext
 from kamerton.serve.guard import LOOPBACK
 from kamerton.serve.lane import Lane
-from kamerton.serve.library import NAMED, open_library
 from kamerton.serve.metrics import Metrics, log
+from kamerton.serve.models import NAMED, open_models
 from kamerton.serve.page import Page
 from kamerton.serve.worker import Worker
 
@@ -65,13 +65,13 @@ def serve(options: ServeOptions) -> bool:
     key = _key(options, local)
     arms = _arms(options.ab)
     with _socket(options) as listening:
-        library = open_library([*options.runs, *arms], options.device)
+        models = open_models([*options.runs, *arms], options.device)
         metrics = Metrics()
         ab = None
         if arms:
             first, second = ((NAMED.fullmatch(arm) or [""] * 2)[1] for arm in arms)
             ab = AbTest(first, second, options.share, options.outcomes, options.promote)
-        lanes: dict[int, Lane] = {id(model.lane): model.lane for model in library.values() if model.lane}
+        lanes: dict[int, Lane] = {id(model.lane): model.lane for model in models.values() if model.lane}
         died: list[bool] = []
 
         def end() -> None:
@@ -79,7 +79,7 @@ def serve(options: ServeOptions) -> bool:
             server.should_exit = True
 
         worker = Worker([*lanes.values()], options.limits.waiting, metrics, end)
-        context = ServerContext(library, worker, metrics, options.limits, ab, options.log_prompts)
+        context = ServerContext(models, worker, metrics, options.limits, ab, options.log_prompts)
         app = make_app(context, Page(options.language), key, local)
         config = uvicorn.Config(
             app, http="h11", ws="none", lifespan="off", log_config=None, log_level="critical", access_log=False,
@@ -93,7 +93,7 @@ def serve(options: ServeOptions) -> bool:
         host = f"[{options.host}]" if ":" in options.host else options.host
         address = f"http://{host}:{listening.getsockname()[1]}"
         listening.listen(BACKLOG)  # so that whoever reads the log may connect: uvicorn begins to accept a moment later
-        log("ready", {"address": address, "models": [*library], "pid": os.getpid()})
+        log("ready", {"address": address, "models": [*models], "pid": os.getpid()})
         try:
             server.run(sockets=[listening])
         finally:

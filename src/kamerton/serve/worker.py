@@ -17,8 +17,8 @@ from typing import Any
 from kamerton.core.errors import KamertonError
 from kamerton.kernels.prepacked import prepacked
 from kamerton.serve.lane import MOST_TOGETHER, Generation, Lane
-from kamerton.serve.library import ServedModel
 from kamerton.serve.metrics import Metrics, log_failure
+from kamerton.serve.models import ServedModel
 from kamerton.serve.refusal import RefusalError
 
 MOST_ROWS = 512
@@ -170,7 +170,7 @@ class Worker:
                 self._do([call])
 
     def _write(self, lane: Lane, generations: Sequence[Generation]) -> None:
-        """Let answers join a lane, and write one more token of each."""
+        """Add answers to a lane, and generate one more token of each."""
         try:
             fresh = [row for row in (*lane.rows, *generations) if not row.tokens]
             if generations:

@@ -21,7 +21,7 @@ from kamerton.forms.turns import frame_of, plain, tokenize, write_prompt
 from kamerton.serve.abtest import Assigned
 from kamerton.serve.context import ServerContext
 from kamerton.serve.lane import Generation, Piece, Sampled, TokenScore
-from kamerton.serve.library import ServedModel
+from kamerton.serve.models import ServedModel
 from kamerton.serve.refusal import RefusalError
 from kamerton.serve.requests import MOST_CHOICES, ChatRequest, CompletionRequest, Sampling
 

@@ -63,30 +63,30 @@ class ServedModel:
         return text if self.is_base else self.predictor.setup.form.parse(text)
 
 
-def open_library(runs: Sequence[str], device: str | None) -> dict[str, ServedModel]:
+def open_models(runs: Sequence[str], device: str | None) -> dict[str, ServedModel]:
     """Load runs, given as `RUN` or `NAME=RUN`; adapters of one base share it, and it is served, too.
 
     Raises:
         RunError: a run is not finished or damaged, two have one name, or an adapter changes nothing.
     """
-    library, lanes, opened = dict[str, ServedModel](), dict[int, Lane](), list[Predictor]()
+    models, lanes, opened = dict[str, ServedModel](), dict[int, Lane](), list[Predictor]()
     for word in runs:
         found = NAMED.fullmatch(word)
         path = Path(found[2] if found and not Path(word).exists() else word)
         name = found[1] if found and not Path(word).exists() else path.resolve().name
-        if name in library:
+        if name in models:
             rule = msg("two models would have the name '{name}'", name=name)
             raise RunError(Fault(rule, str(path), msg("name one of them: OTHER={run}", run=str(path))))
         predictor = _predictor(Run(path, device=device), opened)
         opened.append(predictor)
         _require_change(predictor)
         lane = _lane_of(predictor.engine, lanes)
-        library[name] = ServedModel(name, predictor, lane, predictor.engine.adapter)
-    for model in [*library.values()]:
+        models[name] = ServedModel(name, predictor, lane, predictor.engine.adapter)
+    for model in [*models.values()]:
         name = Path(model.predictor.setup.facts.name).name
-        if model.lane is not None and model.lane.mixed and name not in library:
-            library[name] = ServedModel(name, model.predictor, model.lane, "", is_base=True)
-    return library
+        if model.lane is not None and model.lane.mixed and name not in models:
+            models[name] = ServedModel(name, model.predictor, model.lane, "", is_base=True)
+    return models
 
 
 def _predictor(run: Run, opened: Sequence[Predictor]) -> Predictor:
