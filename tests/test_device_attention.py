@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.attention import varlen
 
 from kamerton.engine import device_attention
-from kamerton.engine.device_attention import SlowAttention, attend_on_device, run_fused
+from kamerton.engine.device_attention import SlowAttention, attend_on_device, run_fused, warn_of_scores
 from kamerton.engine.packed import AttentionScores, attend_apart
 from varlen_kernel import Kernel
 
@@ -95,3 +95,13 @@ def test_a_model_that_no_fused_kernel_takes_is_told_once(monkeypatch):
     run_fused(model, {})
     assert model.calls == 3
     assert torch.backends.cuda.math_sdp_enabled()
+
+
+def test_scores_that_no_fused_kernel_computes_are_told_once_and_not_on_a_cpu(monkeypatch):
+    monkeypatch.setattr("kamerton.engine.device_attention.name_of", str)  # torch knows no card of this type
+    warn_of_scores.cache_clear()
+    warn_of_scores(torch.device("cpu"))
+    with pytest.warns(SlowAttention, match="grow with the square") as told:
+        for _ in range(3):
+            warn_of_scores(torch.device("meta"))
+    assert len(told) == 1

@@ -48,11 +48,21 @@ def run_fused(model: nn.Module, inputs: Mapping[str, Any]) -> Any:
             if NO_KERNEL not in str(error):
                 raise
         _slow.add(model)
-        text = (
-            "no fused kernel takes this model's attention: its time and memory grow with the square of a row's length"
-        )
-        warnings.warn(f"{name_of(device_of(model))}: {text}", SlowAttention, stacklevel=2)
+        warn_of_slow_attention(device_of(model))
     return model(**inputs)
+
+
+def warn_of_slow_attention(device: torch.device) -> None:
+    """Warn that no fused kernel of a device takes a model's attention."""
+    text = "no fused kernel takes this model's attention: its time and memory grow with the square of a row's length"
+    warnings.warn(f"{name_of(device)}: {text}", SlowAttention, stacklevel=2)
+
+
+@lru_cache
+def warn_of_scores(device: torch.device) -> None:
+    """Warn, once for each device but the CPU, of a soft cap or sinks: each layer of each pass computes scores there."""
+    if device != CPU:
+        warn_of_slow_attention(device)
 
 
 @contextmanager

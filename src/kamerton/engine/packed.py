@@ -27,7 +27,7 @@ from torch.nn.functional import dropout as dropped
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
-from kamerton.engine.device_attention import attend_on_device
+from kamerton.engine.device_attention import attend_on_device, warn_of_scores
 from kamerton.kernels.attention import attend
 from kamerton.kernels.buckets import PackedRow
 from kamerton.kernels.product import fast_products_pay, product
@@ -137,6 +137,7 @@ def packed_attention(
         attended = attend_within(query, key, value, lengths, scaling, dropout=dropout, causal=causal)
     else:
         scores = AttentionScores(scaling or query.shape[3] ** -0.5, causal, window, softcap, s_aux, dropout)
+        warn_of_scores(query.device)
         attended = attend_apart(query, key, value, lengths, scores)
     if kamerton_witness is not None:
         kamerton_witness(attended)
