@@ -73,17 +73,18 @@ def plan(given: argparse.Namespace) -> Iterator[tuple[str, Work]]:
     readers, every = [*READERS, VERIFY], given.every
     for kind in kinds:
         yield "kill", partial(attacks.kills, kind=kind, every=every)
-    each = -(-given.random // len(kinds)) if given.random else 0
-    for kind in kinds:
-        yield "random", partial(attacks.random_kills, kind=kind, count=each, seed=given.seed)
     for kind in [one for one in kinds if one.title in DAMAGED]:
         yield "damage", partial(attacks.corruptions, kind=kind, every=every, readers=readers)
         yield "damage", partial(half_done, kind=kind, every=every)
-    for kind in kinds:
-        yield "disk", partial(attacks.full_disk, kind=kind, every=every)
     for kind in [one for one in kinds if one.title in SPARING]:
         yield "forbid", partial(attacks.forbidden, kind=kind)
         yield "memory", partial(attacks.little_memory, kind=kind, sizes=MEGABYTES)
+
+    each = -(-given.random // len(kinds)) if given.random else 0
+    for kind in kinds:
+        yield "random", partial(attacks.random_kills, kind=kind, count=each, seed=given.seed)
+    for kind in kinds:
+        yield "disk", partial(attacks.full_disk, kind=kind, every=every)
 
 
 def half_done(arena: Arena, kind: Kind, every: int) -> Iterator[Outcome]:
@@ -129,6 +130,15 @@ def table(outcomes: Sequence[Outcome]) -> Iterator[str]:
         yield f"| {kind} | {attack} | {' | '.join(map(str, counts))} |"
 
 
+def _written(given: argparse.Namespace, outcomes: Sequence[Outcome], seconds: float, state: str) -> None:
+    """Write the page as it stands: a round takes hours, and may be stopped."""
+    taken = f"Of {given.every} moments one was taken, and {given.random} random kills."
+    lines = ["", f"{seconds:.0f} s, {platform.machine()}, {given.beside} runs at once.", taken, state, ""]
+    print(f"{seconds:.0f} s:", state, len(outcomes), "moments", file=sys.stderr, flush=True)
+    if given.out:
+        given.out.write_text("\n".join([*INTRODUCTION, *table(outcomes), *lines]), encoding="utf-8")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--every", type=int, default=1, help="of so many moments take one")
@@ -147,17 +157,10 @@ def main() -> None:
             for _ in range(given.beside)
         ]
         arenas = [stack.enter_context(arena_in(folder)) for folder in folders]
-        for found in carried_out(works, arenas):
+        for number, found in enumerate(carried_out(works, arenas), 1):
             outcomes += found
-    lines = [
-        *table(outcomes),
-        "",
-        f"{time.perf_counter() - began:.0f} s, {platform.machine()}, {given.beside} runs at once.",
-        f"Of {given.every} moments one was taken, and {given.random} random kills.",
-    ]
-    print(*lines, sep="\n")
-    if given.out:
-        given.out.write_text("\n".join([*INTRODUCTION, *lines, ""]), encoding="utf-8")
+            _written(given, outcomes, time.perf_counter() - began, f"{number} of {len(works)} attacks carried out.")
+    print(*table(outcomes), sep="\n")
     sys.exit(any(one.defects for one in outcomes))
 
 
