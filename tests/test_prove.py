@@ -313,8 +313,20 @@ def test_nothing_is_said_of_weights_that_are_not_here(shop, asked):
     assert not run.model.exists() and "kamerton predict" not in (run.path / "report.html").read_text("utf-8")
     assert run.result["forgetting"]["decision"] == "not measured" and run.result["artefact"] is None
     assert "calibration" not in run.result and "perplexity" not in _scores(run)
-    ended = shop.call("predict", run.path.name, "What color is snow?")
-    assert ended.status == MISTAKE and "it answers at an address" in ended.err
+
+
+NEED_WEIGHTS = (
+    ("predict", "{}", "What color is snow?"), ("evaluate", "{}", "chats.jsonl"), ("export", "{}", "--to", "merged"),
+    ("dial", "{}"), ("serve", "{}", "--port", "0"), ("tune", "chats.jsonl", "--model", "{}"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("words", NEED_WEIGHTS, ids=lambda words: words[0])
+def test_commands_that_need_weights_say_that_the_model_answers_at_an_address(shop, asked, words):
+    run, _ = asked
+    ended = shop.call(*(word.format(run.path.name) for word in words))
+    assert ended.status == MISTAKE and "it answers at an address" in ended.err, ended.said
+    assert "ask it there as 'my-model'" in ended.err and run.recipe.model.tuned_at in ended.err
 
 
 def test_what_a_server_answered_is_not_asked_again(shop, asked):

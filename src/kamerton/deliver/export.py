@@ -98,10 +98,11 @@ def export_run(run: Run, word: str, out: Path | None, settings: Mapping[str, obj
 
     Raises:
         RecipeError: there is no such format, or setting of it.
-        RunError: the run is not finished, the folder exists, there is too little room, or the model cannot be exported
-            to this format, or is another one after it.
+        RunError: the run is not finished, its model is not here, the folder exists, there is too little room, or the
+            model cannot be exported to this format, or is another one after it.
     """
     registry.allow(word)
+    run.require_model()
     export: Any = checked(registry.choose("exports", word), settings or {}, place=f"export {word}:")
     task, target = run.result["task"], out or run.path / "exported" / word
     with permitting(run.files.mode), _new_folder(target) as folder:

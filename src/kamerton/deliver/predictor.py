@@ -20,7 +20,7 @@ from kamerton.evaluate.temperature import at_temperature
 from kamerton.forms.conversation import answered_next
 from kamerton.forms.templates import RefusedError
 from kamerton.models.saved import ONE_BY_ONE
-from kamerton.runs.run import Run, resume_remedy
+from kamerton.runs.run import Run
 from kamerton.session.engines import adapter_engine, saved_engine
 from kamerton.session.setup import Setup, differing_parts, open_setup
 from kamerton.text.cells import filled
@@ -64,12 +64,7 @@ class Predictor:
     """
 
     def __init__(self, run: Run, beside: Predictor | None = None) -> None:
-        if not run.model.exists():
-            if place := run.recipe.model.tuned_at:
-                rule = msg("the tuned model of '{run}' is not here: it answers at an address", run=str(run.path))
-                raise RunError(Fault(rule, place, msg("ask it there")))
-            rule = msg("'{run}' has no tuned model yet", run=str(run.path))
-            raise RunError(Fault(rule, remedy=resume_remedy(run.path)))
+        run.require_model()
         self.run = run
         self.setup: Setup = open_setup(run)
         self.temperature = run.temperature

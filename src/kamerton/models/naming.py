@@ -9,6 +9,7 @@ from kamerton.core.errors import Fault, ModelError
 from kamerton.core.files import shell_word
 from kamerton.core.messages import Joined, Message, Value, Wording, msg
 from kamerton.core.readers import read_object
+from kamerton.runs.run import Run
 
 ADAPTER, CONFIG = "adapter_config.json", "config.json"
 ORIGIN = "merged.json"
@@ -55,17 +56,17 @@ def model_folder(path: Path) -> Path:
     sentence-transformers for its transformer.
 
     Raises:
-        ModelError: the path is a file, or a run without a tuned model.
+        ModelError: the path is a file.
+        RunError: it is a run without a tuned model, or with one that answers at an address.
     """
     if path.is_file():
         raise ModelError(file_fault(path))
     if (path / CONFIG).is_file() or (path / ADAPTER).is_file():
         return path
     if (path / "recipe.yaml").is_file():
-        if (path / "model").is_dir():
-            return path / "model"
-        remedy = msg("`kamerton resume {run}` continues it; or name its base model", run=shell_word(path))
-        raise ModelError(Fault(msg("this run has no tuned model yet"), str(path), remedy))
+        run = Run(path)
+        run.require_model()
+        return run.model
     if (path / "snapshots").is_dir():
         if (main := path / "refs" / "main").is_file():
             return path / "snapshots" / main.read_text(encoding="utf-8").strip()

@@ -143,12 +143,31 @@ class Run:
         """The folder of the tuned model, in transformers' or PEFT's format."""
         return self.files.place(MODEL)
 
+    def require_model(self) -> None:
+        """Check that the tuned model is in the run.
+
+        Raises:
+            RunError: there is none yet, or it answers at an address; with what can be done.
+        """
+        if self.model.exists():
+            return
+        if not (server := self.recipe.model.tuned_at):
+            rule = msg("'{run}' has no tuned model yet", run=str(self.path))
+            raise RunError(Fault(rule, remedy=resume_remedy(self.path)))
+        rule = msg("the tuned model of '{run}' is not here: it answers at an address", run=str(self.path))
+        remedy = msg(
+            "ask it there as '{name}'; where its weights can be had, prove these: `kamerton prove DATA --tuned FOLDER`",
+            name=self.recipe.model.tuned_name,
+        )
+        raise RunError(Fault(rule, server, remedy))
+
     def checked_model(self) -> Path:
         """Return the folder of the tuned model after its files were checked.
 
         Raises:
-            RunError: with every file that is damaged, missing or not the run's.
+            RunError: it is not here, or with every file that is damaged, missing or not the run's.
         """
+        self.require_model()
         self.files.check(MODEL)
         return self.model
 

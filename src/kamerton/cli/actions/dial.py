@@ -20,6 +20,7 @@ def run(
 ) -> None:
     """Measure the strengths, print which one is chosen, and make a run of it if asked."""
     tuned = open_run(path, device)
+    tuned.require_model()
     if out is not None:
         require_free(out)
     setup = open_setup(tuned)
