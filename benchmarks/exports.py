@@ -49,7 +49,7 @@ def setup_of(task: str, model: Path, settings: dict[str, object], folder: Path) 
 
 def tuned(setup: Setup, folder: Path) -> Tuned:
     """Save a model whose trained weights were moved, and load it as an export does."""
-    model = attach_method(setup, load_base(setup, None))
+    model = attach_method(setup, load_base(setup, make_method(setup.recipe)))
     torch.manual_seed(1)
     with torch.no_grad():
         for values in model.parameters():

@@ -88,10 +88,10 @@ def test_the_untuned_model_answers_as_without_a_head(decoder_folder: Path):
     form = form_of_head()
     plain = TextClassification().form("decoder", examples())
     assert form.untuned_class == plain.untuned_class == AutoModelForCausalLM.__name__
-    assert [message.content for message in form.to_messages(examples()[0], ())] == [
-        message.content for message in plain.to_messages(examples()[0], ())
+    assert [message.content for message in form.requests(examples()[0], ())[0]] == [
+        message.content for message in plain.requests(examples()[0], ())[0]
     ]
     instructed = form.with_instruction("Be strict.")
     assert instructed is not None
-    assert instructed.to_messages(examples()[0], ())[0].content.startswith("Be strict.")
+    assert instructed.requests(examples()[0], ())[0][0].content.startswith("Be strict.")
     assert form.parse("It is bad, I think.") == "bad"

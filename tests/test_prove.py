@@ -37,6 +37,7 @@ from kamerton.runs.recipe import resolve
 from kamerton.runs.run import Run
 from kamerton.session.differences import differences
 from kamerton.session.elsewhere import check_labels, match_labels
+from serving import Server
 from stories import DONE, MISTAKE, Place, reviews, wait_for, write_reviews
 
 pytestmark = pytest.mark.filterwarnings(
@@ -346,6 +347,44 @@ def test_a_server_without_a_base_is_refused(shop):
 def test_a_model_is_either_here_or_at_an_address():
     with pytest.raises(KamertonError, match="either in a folder or at an address"):
         resolve(None, {"model.tuned": "x", "model.tuned_at": f"{HERE}/v1"})
+
+
+@pytest.fixture(scope="module")
+def talked(shop: Place) -> Iterator[tuple[Run, Run]]:
+    """Conversations of several answers, asked of weights in a folder, and of `kamerton serve` with the same weights."""
+    rows = tuned_elsewhere.conversations(16)
+    (shop.folder / "talks.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    same = ("talks.jsonl", "--all-test", "--set", "evaluate.max_new_tokens=6")
+    here, _ = _proven(shop, "talked-here", *same, "--tuned", "my-adapter")
+    server = Server.start(shop, "tuned=talked-here")
+    url = f"{server.address}/v1"
+    base = ("--base", url, "--base-model", "decoder")
+    yield here, _proven(shop, "talked-there", *same, *base, "--tuned", url, "--tuned-model", "tuned")[0]
+    assert server.stop().status == DONE
+
+
+def test_every_answer_of_a_conversation_is_asked_of_a_server_as_of_the_weights(talked):
+    here, there = talked
+    assert _tuned(there) == _tuned(here) and len(set(_tuned(here))) > 4
+    assert all(text.count("\n\n") == 1 for text in _tuned(here))  # two answers each
+    untuned = [{one.kind: one for one in run.read_answers()} for run in talked]
+    texts = [
+        [each.text for each in one[kind].predictions] for one, kind in zip(untuned, ("base", "prompt"), strict=True)
+    ]
+    assert texts[0] == texts[1]
+    assert _scores(there)["chrf"] == _scores(here)["chrf"] > 0
+
+
+def test_conversations_with_tools_are_not_put_to_a_server(shop, tmp_path):
+    path = tmp_path / "tools.jsonl"
+    rows = tuned_elsewhere.conversations(12)
+    rows[3]["messages"].insert(-1, {"role": "assistant", "content": "", "tool_calls": [{"name": "look"}]})
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    ended = shop.call(
+        "prove", path, "--all-test", "--base", "decoder", "--tuned", f"{HERE}/v1", "--out", "tools", *QUICK
+    )
+    assert ended.status == MISTAKE
+    assert f"1 of 12 test rows offer or call tools, which a server is not asked to do, such as {path}:4" in ended.err
 
 
 # ── what does not fit is refused ──────────────────────────────────────────────────────────────

@@ -91,13 +91,13 @@ def test_every_contender_is_told_the_system_prompt_once_and_rows_without_one_are
     found = parsed(write(tmp_path, "rows.jsonl", lines(rows)), **{"model.name": str(decoder_folder)})
     form = bind(found).form
     prompted, silent, shot = found.examples[0], found.examples[1], found.examples[2]
-    asked = list(form.to_messages(prompted, [shot]))
+    asked = list(form.requests(prompted, [shot])[0])
     assert asked[0] == Turn("system", TOLD)
     assert [turn.role for turn in asked] == ["system", "user", "assistant", "user"]
-    assert [turn.role for turn in form.to_messages(silent, ())] == ["user"]
+    assert [turn.role for turn in form.requests(silent, ())[0]] == ["user"]
     instructed = form.with_instruction("Be brief.")
     assert instructed is not None
-    assert [turn.role for turn in instructed.to_messages(prompted, ())] == ["system", "user"]
+    assert [turn.role for turn in instructed.requests(prompted, ())[0]] == ["system", "user"]
 
 
 def test_a_model_of_two_halves_reads_the_system_prompt_before_the_request(tmp_path, seq2seq_folder):

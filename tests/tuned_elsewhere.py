@@ -36,6 +36,17 @@ def questions(count: int) -> list[dict[str, str]]:
     ]
 
 
+def conversations(count: int) -> list[dict[str, list[dict[str, object]]]]:
+    """Return conversations with two questions and their answers, some after a system prompt."""
+    rows, asked = [], questions(2 * count)
+    for number, pair in enumerate(zip(asked[::2], asked[1::2], strict=True)):
+        turns = [{"role": "system", "content": "Name the color."}] if number % 2 else []
+        for one in pair:
+            turns += [{"role": "user", "content": one["instruction"]}, {"role": "assistant", "content": one["output"]}]
+        rows.append({"messages": turns})
+    return rows
+
+
 def classifier(base: Path, folder: Path, rows: Sequence[tuple[str, str]], names: Sequence[str]) -> Path:
     """Tune a head whose outputs have these names, standing for `good` and `bad` in this order."""
     tokenizer = AutoTokenizer.from_pretrained(base)

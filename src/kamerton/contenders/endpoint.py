@@ -26,7 +26,7 @@ from kamerton.core.errors import Fault, RunError
 from kamerton.core.figures import Figure
 from kamerton.core.files import own_lines
 from kamerton.core.messages import Message, msg
-from kamerton.core.records import ExampleSeq, Prediction, Turn
+from kamerton.core.records import BETWEEN, Example, ExampleSeq, Prediction, Turn
 from kamerton.runs.logs import append_line, write_lines
 from kamerton.runs.recipe import PromptSettings
 from kamerton.runs.servers import LOCAL, Reply, Tokens, read_replies
@@ -110,14 +110,22 @@ class Endpoint:
         client = AsyncClient(headers=headers, timeout=Timeout(None, connect=self.deadline / 8), trust_env=proxied)
         with start_blocking_portal() as portal, portal.wrap_async_context_manager(client):
             send = partial(portal.call, self._exchange, client)
-            texts = [(example.id, self._ask(form.to_messages(example, shots), send)) for example in examples]
-        return [Prediction(id, "" if text is None else form.parse(text)) for id, text in texts]
+            return [Prediction(example.id, self._answer(form, shots, example, send)) for example in examples]
 
     def failures(self, rows: int) -> list[Message]:
         """Return how many of the last rows failed, and why the first did; an empty list if none did."""
         found, self._failures = self._failures, []
         rule = "{count} of {rows} answers of the server could not be used: {reason}"
         return [msg(rule, count=len(found), rows=rows, reason=found[0])] if found else []
+
+    def _answer(self, form: ChatRequests, shots: ExampleSeq, example: Example, send: Send) -> str:
+        """Return what the server answers an example; an empty text if one of its requests fails."""
+        answers = list[str]()
+        for turns in form.requests(example, shots):
+            if (text := self._ask(turns, send)) is None:
+                return ""
+            answers.append(form.parse(text))
+        return BETWEEN.join(answers)
 
     def _ask(self, turns: Sequence[Turn], send: Send) -> str | None:
         messages = [{"role": turn.role, "content": turn.content} for turn in turns]

@@ -235,11 +235,11 @@ class UntunedAnswerer(Protocol):
 class ChatRequests(Protocol):
     """How a model on the network is asked."""
 
-    def to_messages(self, example: Example, shots: Sequence[Example]) -> Sequence[Turn]:
-        """Return an example as turns of a conversation; none if it cannot be put in words."""
+    def requests(self, example: Example, shots: Sequence[Example]) -> Sequence[Sequence[Turn]]:
+        """Return the conversations whose next turns answer an example; none if it cannot be put in words."""
 
     def parse(self, text: str) -> str:
-        """Return the answer that such a model's reply gives."""
+        """Return the answer that such a model's reply gives; several are joined by `BETWEEN`."""
 
 
 class Form(ModelHead, RowEncoder, RowInspector, Objective, Answerer, UntunedAnswerer, ChatRequests, Protocol):

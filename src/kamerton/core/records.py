@@ -39,6 +39,10 @@ class Row:
     values: Mapping[str, object]
 
 
+BETWEEN = "\n\n"
+"""What stands between the answers of one example where they are written as one text."""
+
+
 @dataclass(frozen=True, slots=True)
 class Example:
     """One row as a task reads it."""

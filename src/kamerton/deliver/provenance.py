@@ -52,7 +52,8 @@ def _request(setup: Setup) -> dict[str, Any]:
     """Return how a request is put to the model: the task's example as messages and as text, no row of the data."""
     example, tokenizer = example_of(setup.task), setup.tokenizer
     try:
-        turns = adapt(setup.form.to_messages(example, ()), tokenizer).turns if tokenizer.chat_template else ()
+        asked = setup.form.requests(example, ()) if tokenizer.chat_template else ()
+        turns = adapt(asked[-1], tokenizer).turns if asked else ()
         [prompt] = setup.form.prompts([example], tokenizer, setup.max_tokens)
     except RefusedError:
         return {}

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal, Self
 
 from kamerton.core.contracts import Engine, Tokenizer
 from kamerton.core.messages import Wording, msg
-from kamerton.core.records import Encoded, Example, ExampleSeq, Prediction, Taught, Turn
+from kamerton.core.records import BETWEEN, Encoded, Example, ExampleSeq, Prediction, Taught, Turn
 from kamerton.forms.messages import kept_messages, said
 from kamerton.forms.supervision import one_row, sequences_of, written
 from kamerton.forms.templates import adapt
@@ -29,8 +29,6 @@ from kamerton.forms.turns import (
 )
 from kamerton.forms.usual import Prompted, sums_by_item
 
-BETWEEN = "\n\n"
-"""What stands between the answers of one conversation where they are written as one text."""
 TrainOn = Literal["assistant", "last", "all"]
 
 
@@ -119,9 +117,23 @@ class Conversation(Prompted):
         """Return the form that puts an instruction before the first turn of the user."""
         return replace(self, instruction=text)
 
+    def requests(self, example: Example, shots: ExampleSeq) -> Sequence[Sequence[Turn]]:
+        """Return the turns before each answer, or before the next one; none where tools are offered or called.
+
+        The earlier answers are the true ones, as where the model is here.
+        """
+        given = [turns_of(one) for one in (example, *shots)]
+        if any(turn.role in ("tools", "tool") or turn.calls for turns in given for turn in turns):
+            return ()
+        turns, own = _after(given[1:], self._instructed(given[0]))
+        answers = [at for at in learned(turns) if at >= own] if example.gold else []
+        return [turns[:at] for at in answers] or [_open(turns)]
+
     def _turns(self, example: Example, tokenizer: Tokenizer) -> tuple[Turn, ...]:
         """Return an example's turns, adapted to the template, with the instruction if there is one."""
-        turns = adapt(turns_of(example), tokenizer).turns
+        return self._instructed(adapt(turns_of(example), tokenizer).turns)
+
+    def _instructed(self, turns: tuple[Turn, ...]) -> tuple[Turn, ...]:
         first = next((at for at, turn in enumerate(turns) if turn.role == "user"), None)
         if not self.instruction or first is None:
             return turns
@@ -131,7 +143,7 @@ class Conversation(Prompted):
         """Answer each conversation after the first exchanges of its own solved ones, all side by side."""
         tokenizer, room = engine.tokenizer, max(1, engine.max_tokens - engine.max_new_tokens)
         asked = [
-            self._after(shots, self._turns(example, tokenizer), tokenizer)
+            _after([adapt(turns_of(shot), tokenizer).turns for shot in shots], self._turns(example, tokenizer))
             for example, shots in zip(examples, shown, strict=True)
         ]
         wanted = [
@@ -158,16 +170,6 @@ class Conversation(Prompted):
     def parse(self, text: str) -> str:
         """Return the reply, without reasoning if the data have none."""
         return text.strip() if self.reasons else without_reasoning(text)
-
-    def _after(self, shots: ExampleSeq, turns: Sequence[Turn], tokenizer: Tokenizer) -> tuple[tuple[Turn, ...], int]:
-        """Insert the first exchange of each shot behind the system prompt; return also where the own turns begin."""
-        shown = list[Turn]()
-        for shot in shots:
-            past = adapt(turns_of(shot), tokenizer).turns
-            for at in learned(past)[:1]:
-                shown += [next(turn for turn in reversed(past[:at]) if turn.role == "user"), past[at]]
-        head = next((at for at, turn in enumerate(turns) if turn.role not in ("system", "tools")), len(turns))
-        return (*turns[:head], *shown, *turns[head:]), head + len(shown) if shown else 0
 
     def _judged(
         self, examples: ExampleSeq, asked: Sequence[tuple[Sequence[Turn], int]], engine: Engine
@@ -244,6 +246,16 @@ def answered(turns: Sequence[Turn]) -> list[int]:
 def learned(turns: Sequence[Turn]) -> list[int]:
     """Return which answers are trained on: those that are not empty and not marked to be left out."""
     return [at for at in answered(turns) if turns[at].taught and not turns[at].empty]
+
+
+def _after(shots: Sequence[Sequence[Turn]], turns: Sequence[Turn]) -> tuple[tuple[Turn, ...], int]:
+    """Insert the first exchange of each shot behind the system prompt; return also where the own turns begin."""
+    shown = list[Turn]()
+    for past in shots:
+        for at in learned(past)[:1]:
+            shown += [next(turn for turn in reversed(past[:at]) if turn.role == "user"), past[at]]
+    head = next((at for at, turn in enumerate(turns) if turn.role not in ("system", "tools")), len(turns))
+    return (*turns[:head], *shown, *turns[head:]), head + len(shown) if shown else 0
 
 
 def _open(turns: Sequence[Turn]) -> Sequence[Turn]:

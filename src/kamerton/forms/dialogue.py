@@ -159,8 +159,11 @@ class Dialogue(Prompted):
         """Return the form that puts an instruction before the user's turn."""
         return replace(self, ask=lambda example: f"{text}\n\n{self.ask(example)}")
 
-    def to_messages(self, example: Example, shots: ExampleSeq) -> Sequence[Turn]:
-        """Return the system prompt, solved examples as earlier turns, and the request as the last."""
+    def requests(self, example: Example, shots: ExampleSeq) -> Sequence[Sequence[Turn]]:
+        """Return one conversation: the system prompt, solved examples as earlier turns, and the request as the last."""
+        return [self._asked(example, shots)]
+
+    def _asked(self, example: Example, shots: ExampleSeq) -> Sequence[Turn]:
         turns = [Turn("user", self.ask(example))]
         for shot in reversed(shots):
             turns = [Turn("user", self.ask(shot)), Turn("assistant", self.answer(shot)), *turns]
@@ -173,7 +176,7 @@ class Dialogue(Prompted):
         return min((found for found in named if found[0] >= 0), default=(0, 0, self.kept(text)))[2]
 
     def _write(self, example: Example, shots: ExampleSeq, tokenizer: Tokenizer) -> Exchange:
-        return write_exchange(self.to_messages(example, shots), self.answer(example), tokenizer)
+        return write_exchange(self._asked(example, shots), self.answer(example), tokenizer)
 
 
 @dataclass(frozen=True)

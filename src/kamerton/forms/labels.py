@@ -105,9 +105,9 @@ class ClosingLabels(Labels):
         dialogue = self.dialogue.with_instruction(text)
         return None if dialogue is None else replace(self, dialogue=dialogue)
 
-    def to_messages(self, example: Example, shots: ExampleSeq) -> Sequence[Turn]:
+    def requests(self, example: Example, shots: ExampleSeq) -> Sequence[Sequence[Turn]]:
         """Return the request of the untuned model."""
-        return self.dialogue.to_messages(example, shots)
+        return self.dialogue.requests(example, shots)
 
     def parse(self, text: str) -> str:
         """Return the label that a reply names."""

@@ -51,8 +51,8 @@ class Usual(ABC):
         """Return None: requests are no prompts."""
         return None
 
-    def to_messages(self, example: Example, shots: ExampleSeq) -> Sequence[Turn]:
-        """Return no messages."""
+    def requests(self, example: Example, shots: ExampleSeq) -> Sequence[Sequence[Turn]]:
+        """Return none: the task is not put in words."""
         return ()
 
     def parse(self, text: str) -> str:

@@ -49,7 +49,9 @@ def ask_untuned(run: Run, setup: Setup, clock: Clock) -> Iterator[RunEvent]:
     if run.state.contended:
         return
     done = {answers.name for answers in run.read_answers()}
-    server = _server_strategies(run, setup)  # what is wrong with it is reported before anything slow
+    if setup.recipe.model.tuned_at:
+        _server_form(setup, "model.tuned_at")  # what is wrong with a server is reported before anything slow
+    server = _server_strategies(run, setup)
     settings, shots, score = setup.recipe.prompt, setup.recipe.evaluate.shots, partial(_score, setup)
     strategies = server
     if setup.facts.folder:  # else only a server has the base model
@@ -98,12 +100,17 @@ def ask_tuned(run: Run, setup: Setup, clock: Clock) -> Iterator[RunEvent]:
 
 
 def _server_form(setup: Setup, place: str) -> Form:
-    """Return how a server is asked. Raises `RecipeError` if the task cannot be put in words."""
-    typical = setup.split.typical
+    """Return how a server is asked. Raises `RecipeError` if the task, or a test row, cannot be put in words."""
+    typical, test = setup.split.typical, setup.split.test
     form = make_form(setup.task, setup.recipe, "decoder", typical) if "decoder" in setup.task.kinds else None
-    if form is None or not form.to_messages(typical[0], ()):
+    unasked = [example for example in test if form is None or not form.requests(example, ())]
+    if form is None or len(unasked) == len(test):
         rule = msg("a server cannot be asked to do {task}", task=setup.recipe.data.task or "")
         raise RecipeError(Fault(rule, place, msg("leave it out for this task")))
+    if unasked:
+        words = {"count": len(unasked), "rows": len(test), "first": str(unasked[0].place)}
+        rule = "in {count} of {rows} test rows, such as {first}, tools are offered or called, which a server is not asked to do"
+        raise RecipeError(Fault(msg(rule, **words), place, msg("leave out these rows, or the server")))
     return form
 
 
@@ -118,7 +125,8 @@ def _server_strategies(run: Run, setup: Setup) -> list[PromptStrategy]:
         return []
     form = _server_form(setup, "prompt.against")
     endpoint = _open_endpoint(run, setup, settings, REPLIES)
-    shots = form.shots(split.train, setup.recipe.evaluate.shots, setup.recipe.seed)
+    known = [example for example in split.train if form.requests(example, ())]
+    shots = form.shots(known, setup.recipe.evaluate.shots, setup.recipe.seed)
     bare = msg("{model} at {server}", model=settings.model or "", server=server)
     shown = msg("{name} shown {count} {count:example|examples}", name=bare, count=len(shots))
     ways = [(bare, ()), *([(shown, shots)] if shots else [])]

@@ -125,13 +125,13 @@ def conversations(original: Original) -> list[tuple[list[dict[str, str]], list[i
         return []
     prompts = original.form.prompts(original.examples, tokenizer, original.max_tokens)
     for example, prompt in zip(original.examples, prompts, strict=True):
-        turns = original.form.to_messages(example, ())
-        if not turns or prompt.cut or prompt.fault or any(turn.role == "tools" or turn.calls for turn in turns):
-            continue
-        messages = [_message(turn) for turn in adapt(turns, tokenizer).turns]
-        text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-        if tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"] == list(prompt.tokens):
-            found.append((messages, list(prompt.tokens)))
+        known = {one.tokens for one in prompt.sequences if not one.cut}
+        for turns in () if prompt.fault else original.form.requests(example, ()):
+            messages = [_message(turn) for turn in adapt(turns, tokenizer).turns]
+            text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+            ids = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+            if tuple(ids) in known:
+                found.append((messages, ids))
     return found
 
 

@@ -9,8 +9,8 @@ from pydantic import Field
 from kamerton.core.contracts import Form, ModelKind, Role
 from kamerton.core.errors import Unusable
 from kamerton.core.messages import Wording, msg
-from kamerton.core.records import Example, Place, Turn
-from kamerton.forms.conversation import BETWEEN, Conversation, TrainOn, answered, learned, turns_of
+from kamerton.core.records import BETWEEN, Example, Place, Turn
+from kamerton.forms.conversation import Conversation, TrainOn, answered, learned, turns_of
 from kamerton.forms.message_parts import MarkError
 from kamerton.forms.messages import read_messages, said, system_prompt, with_system, written
 from kamerton.forms.rendered import read_rendered
