@@ -384,7 +384,7 @@ def test_conversations_with_tools_are_not_put_to_a_server(shop, tmp_path):
         "prove", path, "--all-test", "--base", "decoder", "--tuned", f"{HERE}/v1", "--out", "tools", *QUICK
     )
     assert ended.status == MISTAKE
-    assert f"1 of 12 test rows offer or call tools, which a server is not asked to do, such as {path}:4" in ended.err
+    assert f"in 1 of 12 test rows, such as {path}:4, tools are offered or called" in ended.err
 
 
 # ── what does not fit is refused ──────────────────────────────────────────────────────────────

@@ -108,9 +108,12 @@ def _server_form(setup: Setup, place: str) -> Form:
         rule = msg("a server cannot be asked to do {task}", task=setup.recipe.data.task or "")
         raise RecipeError(Fault(rule, place, msg("leave it out for this task")))
     if unasked:
-        words = {"count": len(unasked), "rows": len(test), "first": str(unasked[0].place)}
-        rule = "in {count} of {rows} test rows, such as {first}, tools are offered or called, which a server is not asked to do"
-        raise RecipeError(Fault(msg(rule, **words), place, msg("leave out these rows, or the server")))
+        rule = msg(
+            "in {count} of {rows} test rows, such as {first}, tools are offered or called, which a server is not asked "
+            "to do",
+            count=len(unasked), rows=len(test), first=str(unasked[0].place),
+        )  # fmt: skip
+        raise RecipeError(Fault(rule, place, msg("leave out these rows, or the server")))
     return form
 
 
