@@ -207,6 +207,7 @@ def _be(request: dict[str, Any]) -> None:
         if streams[name] is not None:
             opened = os.open(streams[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC if number else os.O_RDONLY)
             os.dup2(opened, number)
+            os.set_inheritable(number, True)  # it may be the same descriptor, which `open` closes in programs
     sys.stdin = os.fdopen(0, encoding="utf-8") if streams["stdin"] else None
     sys.stdout = os.fdopen(1, "w", encoding=streams["encoding"]) if streams["out"] else None
     sys.stderr = os.fdopen(2, "w", encoding=streams["encoding"])

@@ -46,9 +46,10 @@ MAY_IMPORT = {
     "deliver": ("session", "evaluate", "plugins"),
     "serve": ("deliver", "feedback", "i18n"),
     "planning": ("pipeline",),
+    "launch": (),
     "tune": ("pipeline", "deliver"),
     "api": ("tune", "planning", "feedback"),
-    "cli": ("tune", "planning", "serve"),
+    "cli": ("tune", "planning", "serve", "launch"),
     "__init__": ("api",),
     "__main__": ("cli",),
 }

@@ -13,7 +13,7 @@ from typer import Argument, Context, Exit, Option
 from typer.main import get_command
 from typer.models import CommandFunctionType
 
-from kamerton.cli import options, proving
+from kamerton.cli import launching, options, proving
 from kamerton.cli.border import MISTAKE, OK, UNMET
 from kamerton.cli.help import Command, CommandGroup, bad_value, misuse
 from kamerton.cli.options import AsJson, Language, RunPath, call
@@ -237,6 +237,9 @@ def judge(
     if bool(runs) == bool(evaluate) or len(runs or []) > 2:
         raise bad_value(msg("give one run or two, or --evaluate with saved choices"), "RUN")
     call("judge:run", runs or [], out, rows, seed, reference, evaluate or [], json, language=language)
+
+
+_command("kamerton launch 2 -- tune reviews.csv", "kamerton launch 2 -- resume runs/reviews")(launching.launch)
 
 
 @_command(

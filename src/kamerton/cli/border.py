@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import sys
+import traceback
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from pathlib import Path
@@ -15,8 +16,9 @@ from kamerton.cli.interrupts import INTERRUPTED, ignore_interrupts
 from kamerton.cli.speech import worded
 from kamerton.cli.streams import ERRORS, OUTPUT, silence
 from kamerton.core.errors import Fault, KamertonError
-from kamerton.core.files import UNKEPT, cache_folder, error_number, shell_word
+from kamerton.core.files import UNKEPT, cache_folder, error_number
 from kamerton.core.messages import Joined, Message, Wording, msg, verbatim
+from kamerton.core.ranks import is_launched, note_run, record_failure, resume_command
 from kamerton.text.safe import safe_text
 
 STREAMS = {OUTPUT: (1, msg("standard output")), ERRORS: (2, msg("standard error"))}
@@ -83,6 +85,10 @@ class Border:
         for fault in faults:
             print_fault(fault)
         if faults:
+            record_failure("\n".join(map(str, faults)))
+            raise SystemExit(MISTAKE) from None
+        record_failure(f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error)))
+        if is_launched():  # which shows the traceback, unless another rank's failure is the cause
             raise SystemExit(MISTAKE) from None
         return False
 
@@ -97,7 +103,14 @@ def print_fault(fault: Fault) -> None:
 
 
 def _resume() -> str:
-    return f"kamerton resume {shell_word(str(RESUMABLE.get()))}"
+    run = RESUMABLE.get()
+    return resume_command(run) if run else ""
+
+
+def work_on(run: Path) -> None:
+    """Note the run that is kept when the command stops, here and for the launcher of this process."""
+    RESUMABLE.set(run)
+    note_run(run)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from kamerton.cli.border import RESUMABLE
+from kamerton.cli.border import work_on
 from kamerton.cli.output import open_console, open_run, print_json
 from kamerton.evaluate.verdict import meets
 from kamerton.i18n.language import Language
@@ -40,7 +40,7 @@ def resume(path: Path, device: str | None, json: bool, language: Language) -> No
 
 def tell(run: Run, json: bool, language: Language) -> None:
     """Draw a run's story while it happens, and its verdict at the end; write its report in the language, too."""
-    RESUMABLE.set(run.path)
+    work_on(run.path)
     if json:
         for _ in story(run):
             pass

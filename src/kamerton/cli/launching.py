@@ -1,0 +1,57 @@
+"""The command that starts others on several processes: its flags, and the command lines that it takes."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from typer import Argument, Context, Exit, Option
+
+from kamerton.cli.help import bad_value
+from kamerton.cli.options import Language, call
+from kamerton.core.messages import msg
+
+RUN_OF = {"tune": "out", "resume": "run"}
+"""The commands that train on several processes, and which of their parameters is the run's folder."""
+MEETING = "HOST:PORT"
+
+
+def launch(
+    context: Context,
+    processes: Annotated[int, Argument(metavar="N", min=1, help="Processes on each machine: one a GPU.")],
+    command: Annotated[list[str], Argument(metavar="-- COMMAND", help="What to run: tune or resume, with its flags.")],
+    nodes: Annotated[int, Option(min=1, help="Machines, each with as many processes.")] = 1,
+    node_rank: Annotated[int, Option("--node-rank", min=0, help="Which of the machines this is, from 0.")] = 0,
+    rendezvous: Annotated[
+        str | None, Option(metavar=MEETING, help="Machine 0 and a free port of it, which all machines reach.")
+    ] = None,
+    language: Language = None,
+) -> None:
+    """Train on several processes of this machine, or of several machines that each run this command.
+
+    The processes are started by torch's elastic agent, as torchrun does. Rank 0 writes on the terminal; if another one
+    fails, what it wrote is shown once. Ctrl-C and SIGTERM let rank 0 save a checkpoint; a second one ends all at once.
+    The exit status is rank 0's.
+    """
+    run_of(context, command)
+    if nodes > 1 and not rendezvous:
+        raise bad_value(msg("several machines need a place to meet: {place}", place=MEETING), "--rendezvous")
+    if node_rank >= nodes:
+        raise bad_value(msg("the last of {nodes} machines is {last}", nodes=nodes, last=nodes - 1), "--node-rank")
+    raise Exit(call("launch:run", processes, command, nodes, node_rank, rendezvous or "", language=language))
+
+
+def run_of(context: Context, command: Sequence[str]) -> Path | None:
+    """Parse the command line that is to be launched, so that its mistakes are told before any process starts.
+
+    Returns the folder of its run, where it names one.
+
+    Raises:
+        typer.TyperException: what the command itself would say; or it cannot be launched.
+    """
+    root: Any = context.find_root()
+    name, found, arguments = root.command.resolve_command(root, list(command))
+    if name not in RUN_OF:
+        rule = msg("'{name}' cannot be launched; {known} can", name=name, known=", ".join(RUN_OF))
+        raise bad_value(rule, "COMMAND")
+    parsed: Path | None = found.make_context(name, arguments, parent=root).params[RUN_OF[name]]
+    return parsed
