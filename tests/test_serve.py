@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import httpx2
 import numpy as np
 import openai
 import pytest
@@ -260,6 +261,16 @@ def test_metrics_models_health_and_the_page(server: Server):
     assert "[[" not in page.text and "http" not in page.text.replace("<!doctype", "")
     for name in ("page.js", "page.css"):
         assert f"/{name}" in page.text and "http" not in server.get(f"/{name}").text
+
+
+def test_the_body_of_an_answer_follows_its_head_at_once(server: Server):
+    seconds = []
+    with httpx2.Client() as client:  # one connection: Nagle's algorithm would hold each body back for 40 ms
+        for _ in range(20):
+            began = time.perf_counter()
+            client.get(f"{server.address}/health")
+            seconds.append(time.perf_counter() - began)
+    assert min(seconds[10:]) < 0.035
 
 
 def test_no_text_of_a_request_is_logged_unless_asked_for(server: Server):

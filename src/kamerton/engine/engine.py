@@ -161,6 +161,7 @@ class TorchEngine:
     @torch.no_grad()
     def embed(self, items: Sequence[Encoded]) -> np.ndarray:
         """Return the mean of the last hidden states of each item, unit length: `[items, hidden]`."""
+        self.activate()
         whole = [replace(item, output_positions=tuple(range(len(item.tokens)))) for item in items]
         results = np.zeros((len(items), self.facts.hidden), dtype=np.float32)
         below = self.model if is_encoder_decoder(self.model) else backbone_of(self.model)
@@ -187,7 +188,6 @@ class TorchEngine:
 
     def _batches(self, items: Sequence[Encoded]) -> Iterator[list[int]]:
         """Group items of like length, as many as the budgets of tokens and logits allow."""
-        self.activate()
         outputs = max((len(item.output_positions) for item in items), default=1)
         at_once = max(1, LOGITS_PER_PASS // (classes_of(self.model) * max(1, outputs)))
         return token_batches([len(item.tokens) for item in items], self.tokens_per_pass, at_once)

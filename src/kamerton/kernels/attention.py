@@ -162,10 +162,10 @@ class _Attending:
         self, query: Tensor, key: Tensor, seed: int, known: Sequence[Tensor] = ()
     ) -> Iterator[tuple[AttentionBlock, Tensor, Tensor | None]]:
         """Yield each block's attention weights, if not `known`, and its dropout mask, the same one for a seed."""
-        bits = Bits(seed)
+        bits = Bits(seed) if self.chance else None  # making one takes as long as a small block
         for number, block in enumerate(self.blocks):
             weights = known[number] if known else block.attention_weights(query, key)
-            yield block, weights, self.chance.kept(bits.of(weights.shape)) if self.chance else None
+            yield block, weights, self.chance.kept(bits.of(weights.shape)) if self.chance and bits else None
 
     def room(self, slots: Tensor, width: int) -> Tensor:
         """Allocate as many slots of some width: zeros where products may be added."""

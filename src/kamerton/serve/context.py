@@ -82,8 +82,7 @@ class ServerContext:
             RefusalError: the queue is full, the work refuses the rows or fails, or the client left.
         """
         self.worker.require_room()
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Sequence[Any]] = loop.create_future()
+        future: asyncio.Future[Sequence[Any]] = asyncio.get_running_loop().create_future()
 
         def resolve(result: Sequence[Any] | RefusalError) -> None:
             if future.done():
@@ -93,10 +92,7 @@ class ServerContext:
             else:
                 future.set_result(result)
 
-        def told(result: Sequence[Any] | RefusalError) -> None:
-            loop.call_soon_threadsafe(resolve, result)
-
-        call = ModelCall(model, rows, work, told, told)
+        call = ModelCall(model, rows, work, resolve)
         self.worker.put(call)
         try:
             return await self.answered(request, future)

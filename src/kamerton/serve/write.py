@@ -148,15 +148,18 @@ async def _answer(
         raise RefusalError(400, "model: this one does not continue texts", "model")
     asked = [prompt for prompt in prompts for _ in range(count)]
     context.worker.require_room(len(asked))
-    loop, queue = asyncio.get_running_loop(), asyncio.Queue[tuple[int, Piece | RefusalError]]()
+    queue = asyncio.Queue[tuple[int, Piece | RefusalError]]()
 
-    def tell(index: int, piece: Piece | RefusalError) -> None:
-        loop.call_soon_threadsafe(queue.put_nowait, (index, piece))
+    def tell(index: int, piece: Piece) -> None:
+        context.worker.tell(partial(queue.put_nowait, (index, piece)))
+
+    def fail(index: int, refusal: RefusalError) -> None:
+        queue.put_nowait((index, refusal))
 
     generations = [
         Generation(
             lane, model.adapter, prompt, _with_seed(sampled, at), model.parse if prefix == "chatcmpl" else str,
-            partial(tell, at), partial(tell, at), bool(body.stream),
+            partial(tell, at), partial(fail, at), bool(body.stream),
         )
         for at, prompt in enumerate(asked)
     ]  # fmt: skip
