@@ -43,6 +43,7 @@ FOLDERS = {
     "metrics": ("Metrics", "`--set evaluate.metric=NAME`; the task's first one selects and decides if not given."),
     "audits": ("Audit checks", "`kamerton audit DATA` runs them all; so does `kamerton tune`."),
     "exports": ("Forms of export", "`kamerton export RUN --to FORM`; its settings: `--set SETTING=VALUE`."),
+    "workers": ("Places of work", "`--on NAME:PLACE` of `tune`, `resume` and `curve`; see docs/workers.md."),
 }
 
 SETTINGS = (

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -165,7 +166,7 @@ def _serve() -> None:
 
 
 def _serve_commands(server: socket.socket) -> None:
-    """Fork a process for each `python -m kamerton` that `warm_python` hands on; it gets the caller's streams."""
+    """Fork a process for each `python -m kamerton…` that `warm_python` hands on; it gets the caller's streams."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # whoever handles a command is reaped by the system
     while True:
         connection, _ = server.accept()
@@ -179,7 +180,8 @@ def _serve_commands(server: socket.socket) -> None:
             connection.close()
             _be_command(json.loads(request), streams)
         status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        connection.sendall(str(status).encode())
+        with suppress(BrokenPipeError):  # who waited was killed
+            connection.sendall(str(status).encode())
         os._exit(0)
 
 
@@ -192,8 +194,10 @@ def _be_command(request: dict[str, Any], streams: Sequence[int]) -> None:
     os.environ.update(request["environment"])
     sys.stdin, sys.stdout, sys.stderr = (os.fdopen(n, "w" if n else "r", encoding="utf-8") for n in range(3))
     first, *others = request["arguments"]
-    if first == "-m":
+    if first == "-m" and others[0] == "kamerton":
         _end_with(lambda: kamerton(others[1:]))
+    if first == "-m":
+        _end_with(importlib.import_module(others[0]).main)
     sys.argv = [first, *others]
     _end_with(lambda: runpy.run_path(first, run_name="__main__"))
 

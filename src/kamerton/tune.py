@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from kamerton.core.pieces import HERE, Workers
 from kamerton.core.records import RunEvent
 from kamerton.forgetting.benchmarks import find_tasks
 from kamerton.pipeline.conclusion import conclude
@@ -17,8 +18,10 @@ from kamerton.session.engines import saved_engine
 from kamerton.session.setup import Clock, open_setup
 
 
-def story(run: Run) -> Iterator[RunEvent]:
+def story(run: Run, workers: Workers = HERE) -> Iterator[RunEvent]:
     """Carry a run from wherever it stands to its report; a step that is done is not done again.
+
+    Trainings that do not depend on each other (rates, remedies, seeds) are done by the workers.
 
     Yields:
         Events; the caller renders or ignores them.
@@ -29,10 +32,10 @@ def story(run: Run) -> Iterator[RunEvent]:
     """
     with run.locked():
         run.check_files()
-        yield from proving(run) if run.recipe.model.is_finished else tuning(run)
+        yield from proving(run) if run.recipe.model.is_finished else tuning(run, workers)
 
 
-def tuning(run: Run) -> Iterator[RunEvent]:
+def tuning(run: Run, workers: Workers = HERE) -> Iterator[RunEvent]:
     """Train a model and prove whether that helped: `kamerton tune`."""
     clock = Clock(run)
 
@@ -48,14 +51,14 @@ def tuning(run: Run) -> Iterator[RunEvent]:
     yield from ask_untuned(run, setup, clock)
 
     # model: load the base, attach the method, find a learning rate, estimate the cost, train, save
-    engine = yield from tuned_engine(run, setup, clock)
-    setup, engine = yield from apply_remedies(run, setup, engine, clock)
+    engine = yield from tuned_engine(run, setup, clock, workers)
+    setup, engine = yield from apply_remedies(run, setup, engine, clock, workers)
     setup = yield from fit_task_settings(run, setup, engine, clock)
 
     # evidence: the test rows, the saved model in a fresh process, forgetting, other seeds
     yield from prove(run, setup, engine, clock)
     yield from probe_forgetting(run, setup, engine, clock)
-    yield from repeat_with_seeds(run, setup, clock)
+    yield from repeat_with_seeds(run, setup, clock, workers)
 
     # judgement: scores, verdict, diagnosis, calibration, result, model card, report
     yield from conclude(run, setup, clock)

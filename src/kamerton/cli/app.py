@@ -145,13 +145,16 @@ def curve(
     max_rows: options.MaxRows = None,
     target: Annotated[int | None, Option(min=1, help="Rows to estimate for; twice those given if not.")] = None,
     out: Annotated[Path | None, Option(help="The page's file; in runs/ if not given.")] = None,
+    on: options.On = None,
+    cores: options.Cores = 1,
     assignments: options.Assignments = None,
     language: Language = None,
     json: AsJson = False,
 ) -> None:
     """Estimate how much more data would help: scores at five sizes, extrapolated with a band, and a chart."""
     flags, needs = options.data_flags(task, columns, model, max_rows), partial(require_data, data)
-    call("curve:run", data, target, out, flags, assignments or [], json, language=language, needs=needs)
+    arguments = (data, target, out, flags, assignments or [], on, cores, json)
+    call("curve:run", *arguments, language=language, needs=needs)
 
 
 @_command("kamerton dial runs/reviews", "kamerton dial runs/reviews --out runs/reviews-dialled")
@@ -367,9 +370,16 @@ def report(
 
 
 @_command("kamerton resume runs/reviews")
-def resume(run: RunPath, device: options.Device = None, language: Language = None, json: AsJson = False) -> None:
+def resume(
+    run: RunPath,
+    device: options.Device = None,
+    on: options.On = None,
+    cores: options.Cores = 1,
+    language: Language = None,
+    json: AsJson = False,
+) -> None:
     """Continue a run after any stop: Ctrl-C, kill -9, power loss."""
-    call("tune:resume", run, device, json, language=language)
+    call("tune:resume", run, device, on, cores, json, language=language)
 
 
 @_command("kamerton serve runs/reviews", "kamerton serve --ab new=runs/b,old=runs/a --share 0.5")
@@ -408,21 +418,8 @@ def serve(
     """
     if not (runs or ab):
         raise bad_value(msg("give a run, or two to test with --ab"), "RUN")
-    arguments = (
-        runs or [],
-        host,
-        port,
-        key_env,
-        ab,
-        share,
-        outcomes,
-        promote,
-        queue,
-        timeout,
-        body,
-        log_prompts,
-        device,
-    )
+    limits = (queue, timeout, body)
+    arguments = (runs or [], host, port, key_env, ab, share, outcomes, promote, *limits, log_prompts, device)
     raise Exit(OK if call("serve:run", *arguments, language=language) else MISTAKE)
 
 
@@ -469,6 +466,8 @@ def tune(
         str | None, Option(metavar="auto|NAME,…", help="Remedies to try against what training shows: {remedies}.")
     ] = None,
     benchmarks: options.Benchmarks = None,
+    on: options.On = None,
+    cores: options.Cores = 1,
     assignments: options.Assignments = None,
     language: Language = None,
     json: AsJson = False,
@@ -487,7 +486,8 @@ def tune(
         "benchmarks.tasks": benchmarks.split(",") if benchmarks else None,
     }
     flags, needs = options.data_flags(task, columns, model, max_rows, others), partial(require_data, data)
-    met = call("tune:run", data, out, flags, assignments or [], require, json, language=language, needs=needs)
+    arguments = (data, out, flags, assignments or [], require, on, cores, json)
+    met = call("tune:run", *arguments, language=language, needs=needs)
     raise Exit(OK if met else UNMET)
 
 

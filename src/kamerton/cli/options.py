@@ -65,6 +65,15 @@ TooLong = Annotated[
     str | None,
     Option(metavar="cut|drop|window|refuse", help="What to do with rows that are longer than the model takes."),
 ]
+On = Annotated[
+    str | None,
+    Option(
+        metavar="PLACE",
+        help="Where independent pieces of work (rates, remedies, seeds; folds of a curve) are done at the same time, "
+        "with a device each: processes:4 on this machine; ray, ray:4 or ray:HOST:PORT. docs/workers.md.",
+    ),
+]
+Cores = Annotated[int, Option(min=1, help="For --on: cores of each worker, if it has no card.")]
 Assignments = Annotated[list[str] | None, Option("--set", metavar="GROUP.FIELD=VALUE", help="Any other setting.")]
 Against = Annotated[str | None, Option(metavar="URL", help="An OpenAI-compatible server as one more contender.")]
 Benchmarks = Annotated[

@@ -14,6 +14,7 @@ with status 1; a user's mistake never shows a traceback.
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 from kamerton.core.messages import Message, Wording, msg
 
@@ -41,6 +42,10 @@ class KamertonError(Exception):
     def __init__(self, faults: Fault | Sequence[Fault]) -> None:
         self.faults = (faults,) if isinstance(faults, Fault) else tuple(faults)
         super().__init__("\n".join(str(fault) for fault in self.faults))
+
+    def __reduce__(self) -> tuple[type[Self], tuple[tuple[Fault, ...]]]:
+        """Let another process raise it again."""
+        return type(self), (self.faults,)
 
 
 class DataError(KamertonError):

@@ -29,11 +29,13 @@ KINDS = {
     "audits": msg("audit"),
     "remedies": msg("remedy"),
     "exports": msg("export"),
+    "workers": msg("place of work"),
 }
 """The plug-in folders, and what each plug-in is."""
 CONTRACTS = {
     **{folder: f"kamerton.core.contracts:{str(kind).capitalize()}" for folder, kind in KINDS.items()},
     "exports": "kamerton.core.exporting:Export",
+    "workers": "kamerton.core.pieces:Workers",
 }
 """What a plug-in of each folder must implement."""
 WITH_SETTINGS = ("tasks", "methods", "exports")

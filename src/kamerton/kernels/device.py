@@ -37,6 +37,14 @@ def devices_here() -> list[str]:
     return ["cpu", *(f"{found.type}:{index}" for index in range(torch.accelerator.device_count()) if found)]
 
 
+def cards_here() -> list[str]:
+    """Return the names by which `CUDA_VISIBLE_DEVICES` gives processes a card each; none where the CPU computes."""
+    if choose_device().type != "cuda":
+        return []
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return visible.split(",") if visible else [str(number) for number in range(torch.cuda.device_count())]
+
+
 def choose_device(wish: str = AUTO) -> torch.device:
     """Return the device of a setting: `auto` is `KAMERTON_DEVICE`, or the accelerator that torch finds, else the CPU.
 

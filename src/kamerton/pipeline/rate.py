@@ -4,22 +4,28 @@ Where the best rate is the lowest or the highest, one more is tried beyond it. A
 a lower rate than was best for so few updates.
 """
 
+import hashlib
 import math
 import shutil
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
+from typing import Self
 
 import torch
 
 from kamerton.core.errors import TrainingError
+from kamerton.core.files import cached
 from kamerton.core.messages import Joined, Message, msg
-from kamerton.core.records import Encoded, Progress, Stage
+from kamerton.core.pieces import HERE, Done, Workers, WorkItem, Workload
+from kamerton.core.records import Encoded, Progress, RunEvent
 from kamerton.engine.passes import token_batches
 from kamerton.runs.recipe import AUTO, Decision
 from kamerton.runs.run import Run
-from kamerton.session.setup import Clock, Setup, make_method
-from kamerton.session.trainable import TrainableModel
+from kamerton.session.engines import load_base
+from kamerton.session.setup import Clock, Setup, make_method, open_setup
+from kamerton.session.trainable import TrainableModel, attach
 from kamerton.train.batches import UpdatePlan
 from kamerton.train.dynamics import Dynamics
 from kamerton.train.loop import Job, Validation, train
@@ -49,13 +55,29 @@ class Probed:
     """Of validation rows after the test's updates; infinite if training diverged."""
 
 
+@dataclass(frozen=True)
+class RangeTest:
+    """What the tries share: the model, which each leaves as it was."""
+
+    run: Run
+    setup: Setup
+    trainable: TrainableModel
+
+    @classmethod
+    def of(cls, run: Path, device: str | None) -> Self:
+        """Load what a run will train."""
+        opened = Run(run, device=device)
+        setup = open_setup(opened)
+        return cls(opened, setup, attach(setup, load_base(setup, make_method(setup.recipe))))
+
+
 def settle_rate(
-    run: Run, setup: Setup, trainable: TrainableModel, clock: Clock
-) -> Generator[Stage | Progress, None, Setup]:
+    run: Run, setup: Setup, trainable: TrainableModel, clock: Clock, workers: Workers = HERE
+) -> Generator[RunEvent, None, Setup]:
     """Decide an open rate, write it into the run's recipe, and return the setup with it; the model stays as it was."""
     if setup.recipe.train.learning_rate != AUTO:
         return setup
-    probed = yield from _range_test(run, setup, trainable)
+    probed = yield from _range_test(RangeTest(run, setup, trainable), workers)
     best = min(probed, key=lambda one: one.loss)
     probed.sort(key=lambda one: one.rate)
     batch, epochs = setup.recipe.train.batch_size or 1, setup.recipe.train.epochs or 1
@@ -75,17 +97,33 @@ def settle_rate(
     return replace(setup, recipe=recipe)
 
 
-def _range_test(run: Run, setup: Setup, trainable: TrainableModel) -> Generator[Progress, None, list[Probed]]:
+def _range_test(test: RangeTest, workers: Workers) -> Generator[RunEvent, None, list[Probed]]:
     """Try the rates, and one beyond them if the best is at the edge."""
-    center = make_method(setup.recipe).advise(setup.facts, len(trainable.rows))["learning_rate"].value
-    probed: list[Probed] = []
-    for rate in [center * APART**power for power in STEPS_APART]:
-        yield Progress("rate", len(probed), len(STEPS_APART))
-        probed.append(_tried(run, setup, trainable, rate))
+    recipe, rows = test.setup.recipe, test.trainable.rows
+    center = make_method(recipe).advise(test.setup.facts, len(rows))["learning_rate"].value
+    work = Workload(partial(RangeTest.of, test.run.path, test.run.device), _tried, test)
+    rates = [center * APART**power for power in STEPS_APART]
+    probed = yield from _try_rates(work, rates, [], workers)
     if further := beyond(probed):
-        yield Progress("rate", len(probed), len(probed) + 1)
-        probed.append(_tried(run, setup, trainable, further))
+        probed = yield from _try_rates(work, [further], probed, workers)
     yield Progress("rate", len(probed), len(probed))
+    return probed
+
+
+def _try_rates(
+    work: Workload[RangeTest, float, Probed], rates: Sequence[float], before: Sequence[Probed], workers: Workers
+) -> Generator[RunEvent, None, list[Probed]]:
+    """Try rates; return what is known of these and of those before."""
+    probed, total = list(before), len(before) + len(rates)
+    pieces = [WorkItem(msg("learning rate {rate}", rate=f"{rate:.2g}"), rate) for rate in rates]
+    yield Progress("rate", len(probed), total)
+    for item in workers.carry_out(work, pieces):
+        if not isinstance(item, Done):
+            yield item
+            continue
+        probed.append(item.value)
+        if len(probed) < total:
+            yield Progress("rate", len(probed), total)
     return probed
 
 
@@ -126,14 +164,23 @@ def readings(run: Run) -> dict[float, float]:
     return {float(rate): math.inf if loss is None else loss for rate, loss in kept.items()}
 
 
-def _tried(run: Run, setup: Setup, trainable: TrainableModel, rate: float) -> Probed:
-    """Train a few updates at a rate, measure, and restore the weights."""
+def _tried(test: RangeTest, rate: float) -> Generator[RunEvent, None, Probed]:
+    """Try a rate, or load what was found before a stop."""
+    trained = test.setup.recipe.model_dump_json(exclude={"reasons": True, "model": {"device"}})
+    name = hashlib.sha256(f"{rate!r} {trained}".encode()).hexdigest()[:16]
+    measure = partial(_loss_at, test, rate, test.run.cache / name)
+    yield from ()
+    return Probed(rate, float(cached(test.run.cache / f"{name}.rate", lambda: repr(measure()).encode())))
+
+
+def _loss_at(test: RangeTest, rate: float, folder: Path) -> float:
+    """Train a few updates at a rate, measure, and restore the weights; the folder is for checkpoints."""
+    setup, trainable = test.setup, test.trainable
     untouched = [(p, p.detach().clone()) for p in trainable.model.parameters() if p.requires_grad]
     settings, batch = setup.recipe.train, setup.recipe.train.batch_size or 1
     rows = trainable.rows[: UPDATES * batch]
     epochs = UPDATES / math.ceil(len(rows) / batch)
     subset = setup.encode(setup.split.validation[:SUBSET])
-    folder = run.path / "probe"
     job = Job(
         model=trainable.model,
         layout=trainable.engine.layout,
@@ -148,13 +195,13 @@ def _tried(run: Run, setup: Setup, trainable: TrainableModel, rate: float) -> Pr
         dynamics=Dynamics.of(len(rows)),
         scaled=setup.recipe.model.precision == "fp16",
     )
-    shutil.rmtree(folder, ignore_errors=True)  # of a stop in the middle of another rate
+    shutil.rmtree(folder, ignore_errors=True)  # of a stop in the middle of it
     try:
         for _ in train(job):
             pass
-        return Probed(rate, _loss(setup, trainable, subset).loss)
+        return _loss(setup, trainable, subset).loss
     except TrainingError:
-        return Probed(rate, math.inf)
+        return math.inf
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         with torch.no_grad():

@@ -9,8 +9,9 @@ import shutil
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from kamerton.core import registry
 from kamerton.core.contracts import Remedy, Situation
@@ -18,6 +19,7 @@ from kamerton.core.errors import TrainingError
 from kamerton.core.figures import Figure
 from kamerton.core.messages import Joined, Message, msg
 from kamerton.core.outcomes import Answers, Attempt, Diagnosis
+from kamerton.core.pieces import HERE, Done, Workers, WorkItem, Workload
 from kamerton.core.records import Event, RunEvent, Split, Stage, Validated
 from kamerton.data.augment import Augmentation, add_variants
 from kamerton.engine.engine import TorchEngine
@@ -57,8 +59,16 @@ class Plan:
     changes: Mapping[str, object]
 
 
+@dataclass(frozen=True)
+class RemedyTrial:
+    """A plan that takes a training, and the folder of the run for it."""
+
+    plan: Plan
+    folder: Path
+
+
 def apply_remedies(
-    run: Run, setup: Setup, engine: TorchEngine, clock: Clock
+    run: Run, setup: Setup, engine: TorchEngine, clock: Clock, workers: Workers = HERE
 ) -> Generator[RunEvent, None, tuple[Setup, TorchEngine]]:
     """Try the recipe's remedies within their budget, keep the best in the run, and return its setup and engine."""
     setup = replace(setup, recipe=run.recipe)  # the learning rate may have been found since
@@ -66,16 +76,25 @@ def apply_remedies(
         return setup, engine
     bench = Bench(setup, engine)
     first = bench.measure(engine, Plan("", 0, {}))
-    attempts, spent = [first], 0.0
+    attempts = [first]
     symptoms = _symptoms(run, setup, engine, first)
-    for plan in plans(setup, run.events(), symptoms):
+    trials, spent = list[WorkItem[RemedyTrial]](), 0.0
+    for plan in plans(setup, run.events(), symptoms):  # those without a training come first
         if spent + plan.trainings > setup.recipe.remedy.trainings:
             continue
         spent += plan.trainings
-        attempt = yield from _attempt(run, bench, engine, plan, clock)
-        if attempt:
-            attempts.append(attempt)
-            yield clock.stage("remedies", describe(attempt))
+        if plan.changes.keys() == {STRENGTH}:
+            attempts.append(bench.measure_dialled(engine, plan))
+            yield clock.stage("remedies", describe(attempts[-1]))
+        else:
+            again = run.variant(f"remedies/{plan.remedy}", varied(setup, plan).recipe)
+            trials.append(WorkItem(msg("remedy {name}", name=plan.remedy), RemedyTrial(plan, again.path)))
+    for item in workers.carry_out(Workload(partial(Bench.of, run.path, run.device), try_remedy, bench), trials):
+        if not isinstance(item, Done):
+            yield item
+        elif item.value:
+            attempts.append(item.value)
+            yield clock.stage("remedies", describe(item.value))
     if FORGETTING in symptoms and any(attempt.changes.keys() == {STRENGTH} for attempt in attempts):
         for attempt in narrow(bench, engine, attempts):
             attempts.append(attempt)
@@ -148,6 +167,13 @@ class Bench:
         self.dial.turn(0)
         self.start = score_validation(setup, engine)
         self.dial.turn(1)
+
+    @classmethod
+    def of(cls, folder: Path, device: str | None) -> Self:
+        """Load the tuned model of a run to measure others against its start."""
+        run = Run(folder, device=device)
+        setup = open_setup(run)
+        return cls(setup, saved_engine(run, setup))
 
     def measure(self, engine: TorchEngine, plan: Plan, setup: Setup | None = None) -> Attempt:
         """Measure an engine in its current state."""
@@ -263,25 +289,21 @@ def varied(setup: Setup, plan: Plan) -> Setup:
     return replace(setup, recipe=recipe.decide(decisions))
 
 
-def _attempt(
-    run: Run, bench: Bench, engine: TorchEngine, plan: Plan, clock: Clock
-) -> Generator[RunEvent, None, Attempt | None]:
-    """Carry out one plan and measure it; None if training failed or nothing was added."""
-    if plan.changes.keys() == {STRENGTH}:
-        return bench.measure_dialled(engine, plan)
-    began = time.perf_counter()
-    setup = varied(bench.setup, plan)
-    try:
-        again = run.variant(f"remedies/{plan.remedy}", setup.recipe)
-        if VARIANTS in plan.changes:
-            setup = replace(setup, split=(yield from with_variants(again, setup, clock)))
-            if len(setup.split.added) == len(bench.setup.split.added):
-                return None
-        trained = yield from tuned_engine(again, setup, Clock(again))
-    except TrainingError as error:
-        yield clock.stage("remedies", msg("{remedy}: {reason}", remedy=plan.remedy, reason=error.faults[0].rule))
-        return None
-    return replace(bench.measure(trained, plan, setup), seconds=time.perf_counter() - began)
+def try_remedy(bench: Bench, trial: RemedyTrial) -> Generator[RunEvent, None, Attempt | None]:
+    """Train the run of a plan and measure it; None if training failed or nothing was added."""
+    began, plan, again = time.perf_counter(), trial.plan, Run(trial.folder)
+    setup, clock = replace(bench.setup, recipe=again.recipe), Clock(again)
+    with again.locked():
+        try:
+            if VARIANTS in plan.changes:
+                setup = replace(setup, split=(yield from with_variants(again, setup, clock)))
+                if len(setup.split.added) == len(bench.setup.split.added):
+                    return None
+            trained = yield from tuned_engine(again, setup, clock)
+        except TrainingError as error:
+            yield clock.stage("remedies", msg("{remedy}: {reason}", remedy=plan.remedy, reason=error.faults[0].rule))
+            return None
+        return replace(bench.measure(trained, plan, setup), seconds=time.perf_counter() - began)
 
 
 def with_variants(run: Run, setup: Setup, clock: Clock) -> Generator[Stage, None, Split]:

@@ -9,6 +9,7 @@ import torch
 
 from kamerton.core import registry
 from kamerton.core.messages import Joined, msg
+from kamerton.core.pieces import HERE, Workers
 from kamerton.core.records import Encoded, RunEvent, Saved
 from kamerton.engine.engine import TorchEngine
 from kamerton.evaluate.score import measure
@@ -30,13 +31,18 @@ from kamerton.train.dynamics import Dynamics
 from kamerton.train.loop import Job, Validation, train
 
 
-def tuned_engine(run: Run, setup: Setup, clock: Clock) -> Generator[RunEvent, None, TorchEngine]:
+def tuned_engine(
+    run: Run, setup: Setup, clock: Clock, workers: Workers = HERE
+) -> Generator[RunEvent, None, TorchEngine]:
     """Load the tuned model, or make it."""
-    return saved_engine(run, setup) if run.model.exists() else (yield from tune_model(run, setup, clock))
+    return saved_engine(run, setup) if run.model.exists() else (yield from tune_model(run, setup, clock, workers))
 
 
-def tune_model(run: Run, setup: Setup, clock: Clock) -> Generator[RunEvent, None, TorchEngine]:
-    """Attach the method, train, and save the best weights in transformers' or PEFT's own format."""
+def tune_model(run: Run, setup: Setup, clock: Clock, workers: Workers = HERE) -> Generator[RunEvent, None, TorchEngine]:
+    """Attach the method, train, and save the best weights in transformers' or PEFT's own format.
+
+    The workers do the range test of the learning rate.
+    """
     method = make_method(setup.recipe)
     loaded = load_base(setup, method)
     if method.quantization:
@@ -44,7 +50,7 @@ def tune_model(run: Run, setup: Setup, clock: Clock) -> Generator[RunEvent, None
     trainable = attach(setup, loaded)
     if trainable.note:
         yield clock.stage("nodes", trainable.note)
-    setup = yield from settle_rate(run, setup, trainable, clock)
+    setup = yield from settle_rate(run, setup, trainable, clock, workers)
     estimate = estimate_cost(setup, trainable)
     run.write_state(replace(run.state, forecast=estimate))
     yield clock.stage("forecast", cost_message(estimate))

@@ -10,8 +10,9 @@ repetitions (Mahmood et al., How Much More Data Do I Need?, CVPR 2022, table 1),
 them. Nothing is extrapolated beyond four times the measured rows.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
@@ -20,7 +21,8 @@ from kamerton.core.contracts import Metric
 from kamerton.core.errors import DataError, Fault
 from kamerton.core.messages import msg
 from kamerton.core.outcomes import Growth, Measure, PowerLaw, Reach
-from kamerton.core.records import Example, Prediction
+from kamerton.core.pieces import HERE, Done, Workers, WorkItem, Workload
+from kamerton.core.records import Example, Prediction, RunEvent
 from kamerton.statistics.linear_probe import head_answers
 
 SIZES = 5
@@ -69,6 +71,27 @@ def choose_sizes(rows: int, target: int, place: str) -> np.ndarray:
     return sizes
 
 
+@dataclass(frozen=True)
+class Heads:
+    """What the heads of all folds share."""
+
+    features: np.ndarray
+    """`[rows, dimensions]`, each row of unit length."""
+    golds: np.ndarray
+    sizes: np.ndarray
+    seed: int
+
+
+@dataclass(frozen=True)
+class Fold:
+    """A fold of a repetition: the rows to train on, and those to answer."""
+
+    repeat: int
+    number: int
+    pool: np.ndarray
+    held: np.ndarray
+
+
 def count_heads(
     features: np.ndarray,
     examples: Sequence[Example],
@@ -76,6 +99,7 @@ def count_heads(
     metric: Metric,
     sizes: np.ndarray,
     seed: int,
+    workers: Workers = HERE,
 ) -> Iterator[Counted | float]:
     """Score heads on frozen features over folds, sizes and repetitions.
 
@@ -86,19 +110,24 @@ def count_heads(
         metric: counts the answers.
         sizes: training rows to measure at.
         seed: of folds and subsets.
+        workers: fit and ask the heads of each fold.
 
     Yields:
         The share done, from 0 to 1, and last the counts.
     """
     golds = np.array([example.gold for example in examples])
     answers = np.empty((SIZES, REPEATS, len(golds)), golds.dtype)
-    for repeat in range(REPEATS):
-        folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed + repeat)
-        for fold, (pool, held) in enumerate(folds.split(features, golds, alike)):
-            order = np.random.default_rng([seed, repeat, fold]).permutation(pool)
-            for number, size in enumerate(sizes):
-                answers[number, repeat, held] = head_answers(features, golds, order[:size], held)
-            yield (repeat * FOLDS + fold + 1) / (REPEATS * FOLDS)
+    folds = [
+        Fold(repeat, number, pool, held)
+        for repeat in range(REPEATS)
+        for number, (pool, held) in enumerate(_splitter(seed + repeat).split(features, golds, alike))
+    ]
+    work = Workload(partial(Heads, features, golds, sizes, seed), answer_fold)
+    pieces = [WorkItem(msg("fold {number}", number=number), fold) for number, fold in enumerate(folds, 1)]
+    for done, item in enumerate(workers.carry_out(work, pieces), 1):
+        if isinstance(item, Done):
+            answers[:, item.given.repeat, item.given.held] = item.value
+            yield done / len(folds)
     counts = [
         [
             metric.statistics(golds.tolist(), [Prediction(i, text) for i, text in enumerate(row.tolist())])
@@ -107,6 +136,18 @@ def count_heads(
         for size in answers
     ]
     yield Counted(sizes, np.array(counts))
+
+
+def _splitter(seed: int) -> StratifiedGroupKFold:
+    return StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
+
+
+def answer_fold(heads: Heads, fold: Fold) -> Generator[RunEvent, None, np.ndarray]:
+    """Let a head of each size answer the rows of a fold: `[sizes, held]`."""
+    order = np.random.default_rng([heads.seed, fold.repeat, fold.number]).permutation(fold.pool)
+    yield from ()
+    answers = [head_answers(heads.features, heads.golds, order[:size], fold.held) for size in heads.sizes]
+    return np.array(answers)
 
 
 def grow(

@@ -9,6 +9,7 @@ from kamerton.core.contracts import Engine, Metric
 from kamerton.core.errors import DataError, Fault, RecipeError
 from kamerton.core.messages import msg
 from kamerton.core.outcomes import Curve
+from kamerton.core.pieces import HERE, Workers
 from kamerton.core.records import Encoded, Example, Progress, Split
 from kamerton.pipeline.prepare import BoundData, ParsedData, bind, choose_base, parse_data
 from kamerton.planning.growth import Counted, choose_sizes, count_heads, grow
@@ -22,12 +23,13 @@ AT_ONCE = 256
 """Rows whose features are computed between two reports of progress."""
 
 
-def draw_curve(recipe: Recipe, target: int | None) -> Iterator[Progress | Curve]:
+def draw_curve(recipe: Recipe, target: int | None, workers: Workers = HERE) -> Iterator[Progress | Curve]:
     """Measure and extrapolate the learning curve of a data file; yields progress, and the curve last.
 
     Args:
         recipe: names the data, and the model or none.
         target: rows to estimate the score for; twice those that there are if not given.
+        workers: fit the heads.
 
     Raises:
         DataError: the data cannot be read, has no classes, too few rows, or the target is too far away.
@@ -53,7 +55,7 @@ def draw_curve(recipe: Recipe, target: int | None) -> Iterator[Progress | Curve]
     features = yield from embedded(engine, items)
     alike = near_duplicate_groups([example.text for example in examples]).tolist()
     confidence, seed = recipe.evaluate.confidence, recipe.seed
-    for counted in count_heads(features, examples, alike, metric, sizes, seed):
+    for counted in count_heads(features, examples, alike, metric, sizes, seed, workers):
         if isinstance(counted, Counted):
             rows = len(examples)
             growth = grow(counted, name, metric, rows=rows, target=target, confidence=confidence, seed=seed)

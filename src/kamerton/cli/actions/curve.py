@@ -8,6 +8,7 @@ from kamerton.core.figures import Figure
 from kamerton.core.message_json import to_json
 from kamerton.core.messages import msg
 from kamerton.core.outcomes import Curve, Reach
+from kamerton.core.pieces import choose_workers
 from kamerton.i18n.language import Language
 from kamerton.i18n.voice import Voice, voice
 from kamerton.planning.learning_curve import draw_curve
@@ -23,14 +24,16 @@ def run(
     out: Path | None,
     flags: Mapping[str, object],
     assignments: Sequence[str],
+    on: str | None,
+    cores: int,
     json: bool,
     language: Language,
 ) -> None:
     """Draw the learning curve of a data file: print it, and write its page."""
     require_page(out)
     recipe = resolve(None, {"data.path": str(data), **flags, **dict(map(parse_assignment, assignments))})
-    with Screen(open_console(stderr=True), voice(language)) as screen:
-        for item in draw_curve(recipe, target):
+    with Screen(open_console(stderr=True), voice(language)) as screen, choose_workers(on, cores) as workers:
+        for item in draw_curve(recipe, target, workers):
             if isinstance(item, Curve):
                 page = write_curve(item, out or RUNS / f"{data.stem}-curve.html", language)
                 if json:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from kamerton.cli.border import work_on
 from kamerton.cli.output import open_console, open_run, print_json
+from kamerton.core.pieces import HERE, Workers, choose_workers
 from kamerton.evaluate.verdict import meets
 from kamerton.i18n.language import Language
 from kamerton.i18n.voice import voice
@@ -24,32 +25,37 @@ def run(
     flags: Mapping[str, object],
     assignments: Sequence[str],
     require: str | None,
+    on: str | None,
+    cores: int,
     json: bool,
     language: Language,
 ) -> bool:
     """Run and draw a tuning; return whether the demanded verdict was reached."""
+    workers = choose_workers(on, cores)
     begun = new_run(data, out, {**flags, **dict(map(parse_assignment, assignments))})
-    tell(begun, json, language)
+    tell(begun, json, language, workers)
     return meets(read_outcome(begun).verdict, require)
 
 
-def resume(path: Path, device: str | None, json: bool, language: Language) -> None:
+def resume(path: Path, device: str | None, on: str | None, cores: int, json: bool, language: Language) -> None:
     """Continue a run."""
-    tell(open_run(path, device), json, language)
+    tell(open_run(path, device), json, language, choose_workers(on, cores))
 
 
-def tell(run: Run, json: bool, language: Language) -> None:
+def tell(run: Run, json: bool, language: Language, workers: Workers = HERE) -> None:
     """Draw a run's story while it happens, and its verdict at the end; write its report in the language, too."""
     work_on(run.path)
     if json:
-        for _ in story(run):
-            pass
+        with workers:
+            for _ in story(run, workers):
+                pass
         _write_translated(run, language)
         print_json(run.result)
         return
     with Screen(open_console(), voice(language)) as screen:
-        for item in story(run):
-            screen.show(item)
+        with workers:
+            for item in story(run, workers):
+                screen.show(item)
         _write_translated(run, language)
         screen.show_verdict(run)
 

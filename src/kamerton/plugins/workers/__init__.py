@@ -1,0 +1,1 @@
+"""Where independent pieces of work are done: `--on NAME:PLACE`."""
