@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 import shlex
 import shutil
+import sys
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -32,6 +34,9 @@ from kamerton.models.inspect import inspect_folder
 from kamerton.models.load import PLAIN_TEMPLATE, load_tokenizer
 from kamerton.models.saved import load_saved, unplaced
 from kamerton.pipeline.prepare import bind, choose_base, parse_data
+from kamerton.plugins.exports._gguf_weights import write_model
+from kamerton.plugins.exports._llama_cpp import LIBRARY
+from kamerton.plugins.exports._shared import is_installed
 from kamerton.plugins.tasks.instruction import Instruction
 from kamerton.runs.recipe import resolve
 from kamerton.runs.run import Run
@@ -43,7 +48,10 @@ from stories import DONE, MISTAKE, Place, reviews, wait_for, write_reviews
 pytestmark = pytest.mark.filterwarnings(
     "ignore:`is_gradient_checkpointing` is deprecated:FutureWarning", "ignore::UserWarning:torch"
 )
+with_llama_cpp = pytest.mark.skipif(not is_installed(LIBRARY), reason="xllamacpp is not installed")
 QUICK = ("--set", "evaluate.resamples=200", "--set", "evaluate.forgetting=off")
+SAME = ("talks.jsonl", "--all-test", "--set", "evaluate.max_new_tokens=6")
+"""Conversations, for every way to ask a model."""
 ROOT = Path(__file__).parent.parent
 LINES = re.findall("^kamerton prove (.*)$", (ROOT / "docs" / "prove.md").read_text("utf-8"), re.MULTILINE)
 PAGE = [shlex.split(line) for line in LINES]
@@ -354,12 +362,11 @@ def talked(shop: Place) -> Iterator[tuple[Run, Run]]:
     """Conversations of several answers, asked of weights in a folder, and of `kamerton serve` with the same weights."""
     rows = tuned_elsewhere.conversations(16)
     (shop.folder / "talks.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    same = ("talks.jsonl", "--all-test", "--set", "evaluate.max_new_tokens=6")
-    here, _ = _proven(shop, "talked-here", *same, "--tuned", "my-adapter")
+    here, _ = _proven(shop, "talked-here", *SAME, "--tuned", "my-adapter")
     server = Server.start(shop, "tuned=talked-here")
     url = f"{server.address}/v1"
     base = ("--base", url, "--base-model", "decoder")
-    yield here, _proven(shop, "talked-there", *same, *base, "--tuned", url, "--tuned-model", "tuned")[0]
+    yield here, _proven(shop, "talked-there", *SAME, *base, "--tuned", url, "--tuned-model", "tuned")[0]
     assert server.stop().status == DONE
 
 
@@ -385,6 +392,66 @@ def test_conversations_with_tools_are_not_put_to_a_server(shop, tmp_path):
     )
     assert ended.status == MISTAKE
     assert f"in 1 of 12 test rows, such as {path}:4, tools are offered or called" in ended.err
+
+
+LLAMA_SERVER = """#!{python}
+import argparse, time, xllamacpp
+parser = argparse.ArgumentParser()
+for name in ("model", "ctx-size", "parallel", "host", "port"):
+    parser.add_argument("--" + name, required=True)
+parser.add_argument("--jinja", action="store_true", required=True)
+given, params = parser.parse_args(), xllamacpp.CommonParams()
+params.model.path, params.n_ctx, params.n_parallel = given.model, int(given.ctx_size), int(given.parallel)
+params.port, params.use_jinja, params.verbosity = int(given.port), True, -1
+server = xllamacpp.Server(params)
+time.sleep(600)
+"""
+"""llama.cpp's own program, as far as its flags go."""
+
+
+@pytest.fixture(scope="module")
+def files(shop: Place) -> Place:
+    """The adapter merged into its base, and the base, as GGUF files."""
+    tokenizer = AutoTokenizer.from_pretrained(shop.folder / "my-adapter")
+    merged = AutoPeftModelForCausalLM.from_pretrained(shop.folder / "my-adapter").merge_and_unload()
+    write_model(shop.folder / "my.gguf", merged, tokenizer, "f32", "my")
+    write_model(shop.folder / "base.gguf", AutoModelForCausalLM.from_pretrained(shop.folder / "decoder"), tokenizer,
+                "f32", "base")  # fmt: skip
+    return shop
+
+
+@with_llama_cpp
+def test_gguf_files_are_judged_by_the_answers_of_llama_cpp(files, talked):
+    run, out = _proven(files, "files", *SAME, "--tuned", "my.gguf", "--base", "base.gguf")
+    assert _tuned(run) == _tuned(talked[0])
+    assert _scores(run)["chrf"] == _scores(talked[0])["chrf"]
+    assert f"tuned elsewhere: the GGUF file {files.folder / 'my.gguf'}, of which only answers are known" in out
+    ended = files.call("export", "files", "--to", "merged")
+    assert ended.status == MISTAKE and "is a GGUF file, and llama.cpp alone computes it" in ended.err
+
+
+@with_llama_cpp
+def test_a_gguf_file_is_judged_beside_weights_by_llama_cpps_own_program(files, talked, tmp_path, monkeypatch):
+    program = tmp_path / "llama-server"
+    program.write_text(LLAMA_SERVER.format(python=sys.executable))
+    program.chmod(0o700)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    run, _ = _proven(files, "program", *SAME, "--tuned", "my.gguf", "--base", "decoder")
+    assert _tuned(run) == _tuned(talked[0])
+    assert {one["kind"] for one in run.result["contenders"]} == {"base", "tuned"}
+
+
+@with_llama_cpp
+def test_a_file_that_is_no_model_is_refused(files, tmp_path):
+    broken = tmp_path / "broken.gguf"
+    for data, said in ((b"hello", "this is no GGUF file"), (b"GGUF\3\0\0\0", "llama.cpp cannot serve this file: ")):
+        broken.write_bytes(data)
+        ended = files.call(
+            "prove", *SAME, "--tuned", broken, "--base", "decoder", "--out", tmp_path / str(len(data)), *QUICK
+        )
+        assert ended.status == MISTAKE and said in ended.err
+    ended = files.call("prove", *SAME, "--tuned", "no.gguf", "--base", "decoder", "--out", tmp_path / "no", *QUICK)
+    assert ended.status == MISTAKE and "the file cannot be read: No such file" in ended.err
 
 
 # ── what does not fit is refused ──────────────────────────────────────────────────────────────

@@ -75,7 +75,10 @@ On = Annotated[
 ]
 Cores = Annotated[int, Option(min=1, help="For --on: cores of each worker, if it has no card.")]
 Assignments = Annotated[list[str] | None, Option("--set", metavar="GROUP.FIELD=VALUE", help="Any other setting.")]
-Against = Annotated[str | None, Option(metavar="URL", help="An OpenAI-compatible server as one more contender.")]
+Against = Annotated[
+    str | None,
+    Option(metavar="URL|FILE", help="An OpenAI-compatible server, or a GGUF file, as one more contender."),
+]
 Benchmarks = Annotated[
     str | None,
     Option(

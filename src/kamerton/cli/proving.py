@@ -12,7 +12,8 @@ from kamerton.cli.border import OK, UNMET
 from kamerton.cli.options import AsJson, Language, call
 from kamerton.data.named import require_data
 
-ADDRESS = re.compile("https?://", re.IGNORECASE)
+SERVED = re.compile(r"https?://.*|.+\.gguf", re.IGNORECASE | re.DOTALL)
+"""What is asked by a server: at an address, or by llama.cpp's, which is started for a file."""
 
 
 def prove(
@@ -20,8 +21,8 @@ def prove(
     tuned: Annotated[
         str,
         Option(
-            metavar="MODEL|URL",
-            help="The tuned model: a folder or a Hugging Face id, weights or an adapter; or a server's address.",
+            metavar="MODEL|URL|FILE",
+            help="The tuned model: a folder or a Hugging Face id; a server's address; a GGUF file.",
         ),
     ],
     base: Annotated[
@@ -61,7 +62,7 @@ def prove(
     Its tokenizer and its chat template are used as they are, and how they differ from the base's is told.
     """
     others = {
-        "model.tuned_at" if ADDRESS.match(tuned) else "model.tuned": tuned,
+        "model.tuned_at" if SERVED.fullmatch(tuned) else "model.tuned": tuned,
         "model.tuned_name": tuned_model,
         "model.tuned_key": key_env,
         "model.labels": labels,
@@ -73,7 +74,7 @@ def prove(
         "data.too_long": too_long,
         "benchmarks.tasks": benchmarks.split(",") if benchmarks else None,
     }
-    if base and ADDRESS.match(base):
+    if base and SERVED.fullmatch(base):
         others, base = {**others, "prompt.against": base, "prompt.model": base_model, "prompt.key": key_env}, None
     flags, needs = options.data_flags(task, columns, base, max_rows, others), partial(require_data, data)
     met = call("tune:run", data, out, flags, assignments or [], require, json, language=language, needs=needs)

@@ -86,6 +86,8 @@ class Endpoint:
     key: str = field(default="", repr=False)
     mode: int = 0o600
     """Permissions of the file."""
+    at: str = ""
+    """Its address, where that is not the setting but a process that serves a file."""
     deadline: float = SECONDS
     sleep: Callable[[float], None] = time.sleep
     _known: dict[str, Reply] = field(default_factory=dict)
@@ -93,7 +95,7 @@ class Endpoint:
     _in_a_row: int = 0
 
     def __post_init__(self) -> None:
-        self._place = f"{self.settings.against}/chat/completions"
+        self._place = f"{self.at or self.settings.against}/chat/completions"
         if replies := read_replies(self.file):
             write_lines(self.file, map(asdict, replies), self.mode)  # logs of older versions have no checksums
         self._known = {reply.request: reply for reply in replies}

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import IO
 
 NAMES = ("HOME", "LANG", "LANGUAGE", "LOGNAME", "TEMP", "TMP", "TMPDIR", "TZ", "USER")
 GROUPS = (
@@ -22,6 +23,19 @@ def clean_environment() -> dict[str, str]:
         folders = [Path(part) for part in os.environ.get(name, "").split(os.pathsep)]
         kept[name] = os.pathsep.join(str(one) for one in folders if one.is_absolute() and one.resolve() != Path.cwd())
     return {**kept, "HF_HUB_OFFLINE": "1", "HF_TOKEN": "", "PYTHONIOENCODING": "utf-8"}
+
+
+def start_python(errors: IO[str], *arguments: str) -> subprocess.Popen[str]:
+    """Start Python as `run_python` does, with pipes to its input and output, and a file for its errors."""
+    return subprocess.Popen(
+        [sys.executable, "-P", *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=errors,
+        encoding="utf-8",
+        errors="replace",
+        env=clean_environment(),
+    )
 
 
 def run_python(*arguments: str) -> subprocess.CompletedProcess[str]:

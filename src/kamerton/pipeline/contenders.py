@@ -2,26 +2,33 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 from kamerton.contenders.baselines import baselines
 from kamerton.contenders.contend import answer
 from kamerton.contenders.endpoint import Endpoint
+from kamerton.contenders.llama_server import serving
 from kamerton.contenders.prompting import Prompting, PromptStrategy, selection_message
 from kamerton.core import registry
 from kamerton.core.contracts import Form
-from kamerton.core.errors import Fault, RecipeError
+from kamerton.core.errors import Fault, RecipeError, RunError
 from kamerton.core.messages import Joined, msg
 from kamerton.core.outcomes import Answers, Forgetting
 from kamerton.core.records import Example, Prediction, RunEvent
 from kamerton.evaluate.score import measure
+from kamerton.models.served import served_facts
 from kamerton.runs.changes import REPLIES, TUNED_REPLIES
 from kamerton.runs.recipe import PromptSettings
 from kamerton.runs.run import Run
-from kamerton.runs.servers import key_for
+from kamerton.runs.servers import is_file, key_for, title_of
 from kamerton.session.engines import untuned_engine
 from kamerton.session.setup import Clock, Setup, make_form, metric_names
+
+TEMPLATE_ROOM, MOST_CONTEXT = 512, 1 << 15
+"""Tokens that a template may write around a request, and the most that a server of a file takes memory for."""
 
 
 def answer_baselines(run: Run, setup: Setup, clock: Clock) -> Iterator[RunEvent]:
@@ -51,21 +58,21 @@ def ask_untuned(run: Run, setup: Setup, clock: Clock) -> Iterator[RunEvent]:
     done = {answers.name for answers in run.read_answers()}
     if setup.recipe.model.tuned_at:
         _server_form(setup, "model.tuned_at")  # what is wrong with a server is reported before anything slow
-    server = _server_strategies(run, setup)
     settings, shots, score = setup.recipe.prompt, setup.recipe.evaluate.shots, partial(_score, setup)
-    strategies = server
-    if setup.facts.folder:  # else only a server has the base model
-        given = setup.split, settings, shots, score, setup.recipe.seed
-        prompting = Prompting(setup.form, untuned_engine(setup), *given)
-        strategies = [*(yield from prompting.strategies()), *server]
-    selections = {one.name: one.selection for one in strategies if one.selection.ways}
-    run.write_state(replace(run.state, selections=selections))
-    for one in strategies:
-        if one.name not in done:
-            answers = yield from answer(one.title, one.kind, one.predict, setup.split.test, setup.at_once)
-            record_answers(run, setup, answers)
-            chosen = [selection_message(one.selection)] if one.selection.ways else []
-            yield clock.stage("untuned", Joined([one.title, *chosen, *one.failures(len(answers.predictions))]))
+    with ExitStack() as servers:
+        strategies = _server_strategies(run, setup, servers)
+        if setup.facts.folder:  # else only a server has the base model
+            given = setup.split, settings, shots, score, setup.recipe.seed
+            prompting = Prompting(setup.form, untuned_engine(setup), *given)
+            strategies = [*(yield from prompting.strategies()), *strategies]
+        selections = {one.name: one.selection for one in strategies if one.selection.ways}
+        run.write_state(replace(run.state, selections=selections))
+        for one in strategies:
+            if one.name not in done:
+                answers = yield from answer(one.title, one.kind, one.predict, setup.split.test, setup.at_once)
+                record_answers(run, setup, answers)
+                chosen = [selection_message(one.selection)] if one.selection.ways else []
+                yield clock.stage("untuned", Joined([one.title, *chosen, *one.failures(len(answers.predictions))]))
     run.write_state(replace(run.state, contended=True))
 
 
@@ -80,18 +87,22 @@ def ask_tuned(run: Run, setup: Setup, clock: Clock) -> Iterator[RunEvent]:
 
     Raises:
         RecipeError: the task cannot be put to a server in words.
-        RunError: the server cannot be reached, or refuses.
+        RunError: the server cannot be reached, or refuses; or the file that it serves has changed since the run began.
     """
     if any(answers.kind == "tuned" for answers in run.read_answers()):
         return
     model, test = setup.recipe.model, setup.split.test
     form = _server_form(setup, "model.tuned_at")
     settings = PromptSettings(against=model.tuned_at, model=model.tuned_name, key=model.tuned_key)
-    endpoint = _open_endpoint(run, setup, settings, TUNED_REPLIES)
-    predict = partial(endpoint.predict, form, ())
-    tuned = yield from answer(msg("tuned model"), "tuned", predict, test, setup.at_once)
+    before, server = run.state.tuned, model.tuned_at or ""
+    if before is not None and before.fingerprint != served_facts(model.tuned_name, server).fingerprint:
+        rule = msg("the tuned model has changed since this run began")
+        raise RunError(Fault(rule, server, msg("restore the file, or start a new run")))
+    with _opened(run, setup, settings, TUNED_REPLIES, form) as endpoint:
+        predict = partial(endpoint.predict, form, ())
+        tuned = yield from answer(msg("tuned model"), "tuned", predict, test, setup.at_once)
     done = msg("{rows} test {rows:row|rows} answered by the tuned model", rows=len(test))
-    unknown = msg("forgetting is not measured: the model answers at an address, and its weights are not here")
+    unknown = msg("forgetting is not measured: of the tuned model only answers are known")
     with run.changing():
         record_answers(run, setup, tuned)
         run.write_forgetting(Forgetting(reason=unknown))
@@ -117,20 +128,31 @@ def _server_form(setup: Setup, place: str) -> Form:
     return form
 
 
-def _open_endpoint(run: Run, setup: Setup, settings: PromptSettings, log: str) -> Endpoint:
-    most, key = setup.recipe.evaluate.max_new_tokens or 32, key_for(settings.against or "", settings.key)
-    return Endpoint(settings, run.path / log, most, key, run.files.mode)
+@contextmanager
+def _opened(
+    run: Run, setup: Setup, settings: PromptSettings, log: str, form: Form, shots: Sequence[Example] = ()
+) -> Iterator[Endpoint]:
+    """Open a server; of a file, start one whose context holds every request."""
+    most, server = setup.recipe.evaluate.max_new_tokens or 32, settings.against or ""
+    endpoint = partial(Endpoint, settings, run.path / log, most, mode=run.files.mode)
+    if not is_file(server):
+        yield endpoint(key=key_for(server, settings.key))
+        return
+    asked = (turns for example in setup.split.test for turns in form.requests(example, shots))
+    longest = max(sum(len(turn.content.encode()) for turn in turns) for turns in asked)  # a token is a byte or more
+    with serving(Path(server), min(longest + most + TEMPLATE_ROOM, MOST_CONTEXT)) as address:
+        yield endpoint(at=address)
 
 
-def _server_strategies(run: Run, setup: Setup) -> list[PromptStrategy]:
+def _server_strategies(run: Run, setup: Setup, servers: ExitStack) -> list[PromptStrategy]:
     settings, split, server = setup.recipe.prompt, setup.split, setup.recipe.prompt.against
     if not server:
         return []
     form = _server_form(setup, "prompt.against")
-    endpoint = _open_endpoint(run, setup, settings, REPLIES)
     known = [example for example in split.train if form.requests(example, ())]
     shots = form.shots(known, setup.recipe.evaluate.shots, setup.recipe.seed)
-    bare = msg("{model} at {server}", model=settings.model or "", server=server)
+    endpoint = servers.enter_context(_opened(run, setup, settings, REPLIES, form, shots))
+    bare = title_of(settings.model, server)
     shown = msg("{name} shown {count} {count:example|examples}", name=bare, count=len(shots))
     ways = [(bare, ()), *([(shown, shots)] if shots else [])]
     return [

@@ -48,15 +48,16 @@ from kamerton.kernels.device import choose_device
 from kamerton.models.catalog import known
 from kamerton.models.elsewhere import GIVE_BASE, TunedModel, inspect_tuned
 from kamerton.models.heads import new_head
-from kamerton.models.inspect import fingerprints
 from kamerton.models.load import require_end
 from kamerton.models.locate import commit_of, to_fetch
 from kamerton.models.naming import origin
 from kamerton.models.published import KINDS
+from kamerton.models.served import served_facts
 from kamerton.models.vocabulary import add_words, read_words
 from kamerton.pipeline.imported import Imported, base_of, fit, imported, trained_finding, without_trained
 from kamerton.runs.recipe import Decision, Recipe
 from kamerton.runs.run import Run
+from kamerton.runs.servers import title_of
 from kamerton.runs.state import BaseModel, DataSource, State
 from kamerton.session.base_model import choose_model
 from kamerton.session.door import check_fit
@@ -64,7 +65,16 @@ from kamerton.session.machine import Machine, planned_machine
 from kamerton.session.memory import EITHER
 from kamerton.session.new_tokens import new_tokens_finding, new_tokens_of
 from kamerton.session.planner import choose_method, choose_pass, settings
-from kamerton.session.setup import Clock, _max_tokens, base_facts, base_tokenizer, make_form, make_method, make_task
+from kamerton.session.setup import (
+    Clock,
+    _max_tokens,
+    base_facts,
+    base_tokenizer,
+    make_form,
+    make_method,
+    make_task,
+    parts_of,
+)
 from kamerton.text.cells import filled
 from kamerton.text.near_duplicates import near_duplicate_groups
 
@@ -393,7 +403,6 @@ def _state(state: State, recipe: Recipe, bound: BoundData) -> State:
     hashes = [sha256_of(file) for file in data_files(Path(recipe.data.path))]
     data = hashes[0] if len(hashes) == 1 else hashlib.sha256(" ".join(hashes).encode()).hexdigest()
     facts, tuned = bound.facts, bound.tuned.model if bound.tuned else None
-    parts = fingerprints(Path(facts.folder)) if facts.folder else {}
     required = [re.split(r"[^\w.-]", one, maxsplit=1)[0] for one in requires("kamerton") or [] if "extra ==" not in one]
     return replace(
         state,
@@ -404,7 +413,7 @@ def _state(state: State, recipe: Recipe, bound: BoundData) -> State:
         device=str(choose_device(recipe.model.device)),
         libraries={name: version(name) for name in required},
         data=DataSource(recipe.data.path, data),
-        model=BaseModel(facts.name, facts.fingerprint, parts, facts.parameters),
+        model=BaseModel(facts.name, facts.fingerprint, parts_of(facts), facts.parameters),
         tuned=_given_model(recipe, tuned),
         seed=recipe.seed,
     )
@@ -412,8 +421,9 @@ def _state(state: State, recipe: Recipe, bound: BoundData) -> State:
 
 def _given_model(recipe: Recipe, tuned: TunedModel | None) -> BaseModel | None:
     """Record the model that was tuned elsewhere; None where the run trains one."""
-    if recipe.model.tuned_at:
-        return BaseModel(f"{recipe.model.tuned_name} at {recipe.model.tuned_at}", "", {}, 0)
+    if server := recipe.model.tuned_at:
+        served = served_facts(recipe.model.tuned_name, server)
+        return BaseModel(served.name, served.fingerprint, parts_of(served), 0)
     if tuned is None:
         return None
     return BaseModel(tuned.name, tuned.fingerprint, tuned.parts, tuned.facts.parameters if tuned.facts else 0)
@@ -445,8 +455,8 @@ def _model_message(bound: BoundData) -> Joined:
     why = chosen.reason if chosen and chosen.origin == "decided" else ""
     tuned: list[Wording] = [bound.tuned.message, _outputs(bound.recipe)] if bound.tuned else []
     if server := bound.recipe.model.tuned_at:
-        rule = "tuned elsewhere: {model} at {server}, of which only answers are known"
-        tuned = [msg(rule, model=bound.recipe.model.tuned_name, server=server)]
+        title = title_of(bound.recipe.model.tuned_name, server)
+        tuned = [msg("tuned elsewhere: {model}, of which only answers are known", model=title)]
     if tuned and not bound.recipe.split.train_path:
         tuned.append(msg("whether it was trained on some of these rows is not known: name those with --trained-on"))
     named = origin(facts.name, Path(facts.folder)) if facts.folder else ""

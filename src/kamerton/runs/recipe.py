@@ -74,6 +74,8 @@ UNION = re.compile(r"^(str|float)$|\[")
 """What pydantic adds to a setting's path where a value fits none of several types."""
 ADDRESS = r"^(?i:https?)://([\w.-]+|\[[0-9a-fA-F:.]+\])(:[1-6]?\d{1,4})?(/[^\s?#@\\]*)?$"
 """A server's address, up to and including /v1."""
+SERVER = rf"{ADDRESS}|^[^\n]+\.(?i:gguf)$"
+"""The same, or a file that llama.cpp's server answers for."""
 VARIABLE = r"^([A-Za-z_][A-Za-z_0-9]*)?$"
 NotNegative = Annotated[float, Field(ge=0)]
 Portion = Annotated[float, Field(ge=0, lt=1)]
@@ -94,9 +96,9 @@ class ModelSettings(Group):
     )
     tuned_at: str | None = Field(
         None,
-        description="Address of an OpenAI-compatible server where such a model answers, `http://host:8000/v1`: its "
-        "answers are judged, and nothing else.",
-        pattern=ADDRESS,
+        description="Address of an OpenAI-compatible server where such a model answers, `http://host:8000/v1`, or a "
+        "GGUF file, for which llama.cpp's server does: its answers are judged, and nothing else.",
+        pattern=SERVER,
     )
     tuned_name: str = Field("default", description="The name of the model on that server.")
     tuned_key: str = Field(
@@ -232,8 +234,8 @@ class PromptSettings(Group):
     )
     against: str | None = Field(
         None,
-        description="Address of an OpenAI-compatible server, `http://host:8000/v1`: a contender, too.",
-        pattern=ADDRESS,
+        description="Address of an OpenAI-compatible server, `http://host:8000/v1`, or a GGUF file: a contender, too.",
+        pattern=SERVER,
     )
     model: str = Field("default", description="The name of the model on that server.")
     key: str = Field(

@@ -40,6 +40,7 @@ from kamerton.core.records import (
 from kamerton.runs.changes import LOCK, MANIFEST, RunChange, RunFiles, is_made_anew
 from kamerton.runs.logs import append_line, read_lines, write_lines
 from kamerton.runs.recipe import Recipe, resolve, to_yaml
+from kamerton.runs.servers import is_file
 from kamerton.runs.settings import validated
 from kamerton.runs.state import State, as_json
 from kamerton.runs.tables import (
@@ -155,11 +156,12 @@ class Run:
             rule = msg("'{run}' has no tuned model yet", run=str(self.path))
             raise RunError(Fault(rule, remedy=resume_remedy(self.path)))
         rule = msg("the tuned model of '{run}' is not here: it answers at an address", run=str(self.path))
-        remedy = msg(
-            "ask it there as '{name}'; where its weights can be had, prove these: `kamerton prove DATA --tuned FOLDER`",
-            name=self.recipe.model.tuned_name,
-        )
-        raise RunError(Fault(rule, server, remedy))
+        asked = msg("ask it there as '{name}'", name=self.recipe.model.tuned_name)
+        if is_file(server):
+            rule = msg("the tuned model of '{run}' is a GGUF file, and llama.cpp alone computes it", run=str(self.path))
+            asked = msg("ask llama.cpp's server")
+        folder = msg("where its weights can be had, prove these: `kamerton prove DATA --tuned FOLDER`")
+        raise RunError(Fault(rule, server, Joined((asked, folder), "; ")))
 
     def checked_model(self) -> Path:
         """Return the folder of the tuned model after its files were checked.

@@ -14,10 +14,12 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from kamerton.core.errors import Fault, RunError
 from kamerton.core.files import own_lines, write_text
-from kamerton.core.messages import msg
+from kamerton.core.messages import Message, msg
 from kamerton.runs.logs import read_lines
 from kamerton.runs.settings import misfit
 
+FILE = re.compile(r".+\.gguf", re.IGNORECASE | re.DOTALL)
+"""In place of an address, a file that llama.cpp's server answers for."""
 LOCAL = re.compile(r"https?://(localhost|127\.0\.0\.1|\[::1\])([:/]|$)", re.IGNORECASE)
 """Addresses on this machine."""
 Tokens = Annotated[int, Field(ge=0, le=10**9)]
@@ -34,6 +36,18 @@ class Reply:
     tokens_out: Tokens
 
 
+def is_file(server: str) -> bool:
+    """Return whether a server is named by the GGUF file that it serves."""
+    return bool(FILE.fullmatch(server))
+
+
+def title_of(model: str, server: str) -> Message:
+    """Return how readers know a model on a server: by its name and the address, or by its file."""
+    if is_file(server):
+        return msg("the GGUF file {file}", file=server)
+    return msg("{model} at {server}", model=model, server=server)
+
+
 def read_replies(path: Path) -> list[Reply]:
     """Read a log of answers. Raises `RunError` with every line that is damaged."""
     try:
@@ -45,6 +59,8 @@ def read_replies(path: Path) -> list[Reply]:
 
 def allow_key(address: str, variable: str) -> None:
     """Allow a server the key in an environment variable, from now on. Raises as `key_for` does."""
+    if is_file(address):
+        return
     try:
         path, lines = own_lines("keys")
         if f"{address} {variable}" not in lines:

@@ -44,9 +44,9 @@ WANTED = {
 }
 """What is expected, by pydantic's type of error."""
 UNSHOWN = {
-    "against": msg("an address like `http://host:8000/v1`, without a password, `?` or `#`"),
+    "against": msg("an address like `http://host:8000/v1`, without a password, `?` or `#`, or a GGUF file"),
     "key": msg("the name of the environment variable with the key, never the key itself"),
-    "tuned_at": msg("an address like `http://host:8000/v1`, without a password, `?` or `#`"),
+    "tuned_at": msg("an address like `http://host:8000/v1`, without a password, `?` or `#`, or a GGUF file"),
     "tuned_key": msg("the name of the environment variable with the key, never the key itself"),
     "revision": msg("a commit of 40 hexadecimal digits"),
 }

@@ -106,7 +106,8 @@ def anchored(recipe: Recipe) -> Recipe:
 
     Non-paths are returned unchanged: names of known models and tasks, ids of the Hub.
     """
-    data, split, mix, model, benchmarks = recipe.data, recipe.split, recipe.mix, recipe.model, recipe.benchmarks
+    data, split, mix, benchmarks = recipe.data, recipe.split, recipe.mix, recipe.benchmarks
+    model, prompt = recipe.model, recipe.prompt
     words = model.new_tokens
     changes: dict[str, dict[str, object]] = {
         "data": {"path": _anchored(data.path)},
@@ -115,8 +116,10 @@ def anchored(recipe: Recipe) -> Recipe:
         "model": {
             "name": model.name if model.name in names() else _anchored(model.name),
             "tuned": _anchored(model.tuned),
+            "tuned_at": _anchored(model.tuned_at),
             "new_tokens": _anchored(words) if isinstance(words, str) else words,
         },
+        "prompt": {"against": _anchored(prompt.against)},
         "benchmarks": {"tasks": tuple(_anchored(t) if t.endswith(RECIPES) else t for t in benchmarks.tasks)},
     }
     values = recipe.model_dump()

@@ -114,7 +114,7 @@ def open_setup(run: Run) -> Setup:
     facts = base_facts(recipe)
     base = run.state.base
     if facts.fingerprint != base.fingerprint:
-        parts = differing_parts(base.parts, fingerprints(Path(facts.folder)))
+        parts = differing_parts(base.parts, parts_of(facts))
         rule = msg("the base model '{model}' has changed since this run began: {parts}", model=facts.name, parts=parts)
         remedy = msg("restore the model, or start a new run with `kamerton tune`")
         raise RunError(Fault(rule, facts.folder, remedy))
@@ -133,8 +133,13 @@ def base_facts(recipe: Recipe) -> ModelFacts:
     """
     name = recipe.model.name or ""
     if not name and recipe.model.tuned_at:
-        return served_facts(f"{recipe.prompt.model} at {recipe.prompt.against}")
+        return served_facts(recipe.prompt.model, recipe.prompt.against or "")
     return inspect_folder(locate(name, recipe.model.revision), str(nearby(name)))
+
+
+def parts_of(facts: ModelFacts) -> Mapping[str, str]:
+    """Hash a model's configuration, tokenizer and weights separately; a GGUF file holds all three."""
+    return fingerprints(Path(facts.folder)) if facts.folder else dict.fromkeys(PART_NAMES, facts.fingerprint)
 
 
 def base_tokenizer(facts: ModelFacts, folder: Path | None = None) -> PreTrainedTokenizerBase:
