@@ -4,6 +4,7 @@ python -P _llama_server.py FILE CONTEXT [PROGRAM]    prints the address once it 
 """
 
 import http.client
+import importlib
 import os
 import socket
 import subprocess
@@ -55,8 +56,7 @@ def is_ready(port: int) -> bool:
 
 def by_library(file: str, context: str) -> None:
     """Run the same server in this process."""
-    import xllamacpp
-
+    xllamacpp = importlib.import_module("xllamacpp")  # not where llama.cpp's own program is
     params = xllamacpp.CommonParams()
     params.model.path, params.n_ctx, params.n_parallel, params.port = file, int(context), 1, 0
     params.verbosity, params.warmup, params.use_jinja = -1, False, True
