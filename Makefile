@@ -72,6 +72,10 @@ bench-serve: install $(PEERS)/.installed  ## Serve beside other servers, and und
 	$(BIN)/python benchmarks/serving.py speed runs/serve-writer runs/serve-classifier $(if $(GGUF),--gguf $(GGUF))
 	$(BIN)/python benchmarks/serving.py attack runs/serve-writer runs/serve-classifier
 
+.PHONY: bench-slurm
+bench-slurm: install  ## Stop a job on a Slurm of one node in every way: it must go on (five minutes; needs slurmctld)
+	$(BIN)/python benchmarks/on_slurm.py --out docs/slurm.md
+
 .PHONY: bench-growth
 bench-growth: install  ## Train on 1 to 32 times the data: time and memory, written into docs/speed.md
 	$(BIN)/kamerton models get minilm

@@ -44,6 +44,11 @@ FOLDERS = {
     "audits": ("Audit checks", "`kamerton audit DATA` runs them all; so does `kamerton tune`."),
     "exports": ("Forms of export", "`kamerton export RUN --to FORM`; its settings: `--set SETTING=VALUE`."),
     "workers": ("Places of work", "`--on NAME:PLACE` of `tune`, `resume` and `curve`; see docs/workers.md."),
+    "launchers": (
+        "Launchers",
+        "`kamerton launch N --to LAUNCHER -- tune …`; its settings: `--set SETTING=VALUE`. [launch.md](launch.md) has "
+        "examples.",
+    ),
 }
 
 SETTINGS = (
@@ -77,7 +82,7 @@ def page() -> str:
                 lines += settings_table("task.", plugin) if plugin.model_fields else []
             if folder == "methods":
                 lines += settings_table("method.", plugin)
-            if folder == "exports":
+            if folder in ("exports", "launchers"):
                 lines += settings_table("", plugin)
     lines += ["## Settings of a recipe", "", SETTINGS, ""]
     lines += settings_table("", Recipe)

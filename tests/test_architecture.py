@@ -46,7 +46,7 @@ MAY_IMPORT = {
     "deliver": ("session", "evaluate", "plugins"),
     "serve": ("deliver", "feedback", "i18n"),
     "planning": ("pipeline",),
-    "launch": (),
+    "launch": ("runs",),
     "tune": ("pipeline", "deliver"),
     "api": ("tune", "planning", "feedback"),
     "cli": ("tune", "planning", "serve", "launch"),
@@ -54,7 +54,7 @@ MAY_IMPORT = {
     "__main__": ("cli",),
 }
 """What each folder of the package may import beside itself and `core`, and all that these may import."""
-PLUGIN_FOLDERS = ("tasks", "methods", "optimizers", "metrics", "audits", "remedies", "exports", "workers")
+PLUGIN_FOLDERS = ("tasks", "methods", "optimizers", "metrics", "audits", "remedies", "exports", "workers", "launchers")
 LIGHT_FOLDERS = ("core", "i18n", "statistics", "runs")
 LIGHT = (*LIGHT_FOLDERS, "cli", "api", "__init__", "__main__")
 """What imports neither torch nor transformers, so that `kamerton --help` answers at once."""

@@ -360,8 +360,8 @@ def test_leaving_the_loop_is_stopping(make_job):
     assert not differing(dict(resumed.model.named_parameters()), dict(undisturbed.model.named_parameters()))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_waits_for_a_checkpoint(make_job, number):
+@pytest.mark.parametrize("numbers", [[signal.SIGINT], [signal.SIGTERM], [signal.SIGTERM, signal.SIGINT]])
+def test_a_signal_waits_for_a_checkpoint_and_so_do_those_that_come_with_it(make_job, numbers):
     handlers = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
     job = make_job("full", "b")
     seen = []
@@ -369,7 +369,8 @@ def test_a_signal_waits_for_a_checkpoint(make_job, number):
         for event in train(job):
             seen.append(event)
             if isinstance(event, Stepped) and event.step == 2:
-                os.kill(os.getpid(), number)
+                for number in numbers:
+                    os.kill(os.getpid(), number)
     assert isinstance(seen[-1], Saved)
     assert folder_of(job.checkpoints, seen[-1].step).is_dir()
     assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == handlers
@@ -380,7 +381,8 @@ def test_a_signal_waits_for_a_checkpoint(make_job, number):
     assert not differing(dict(resumed.model.named_parameters()), dict(undisturbed.model.named_parameters()))
 
 
-def test_a_second_ctrl_c_does_not_wait(make_job, request):
+def test_a_second_ctrl_c_does_not_wait(make_job, request, monkeypatch):
+    monkeypatch.setattr("kamerton.train.loop.QUICK", -1.0)
     # a shell starts background processes deaf to Ctrl-C, which would outlast the first
     request.addfinalizer(partial(signal.signal, signal.SIGINT, signal.getsignal(signal.SIGINT)))
     signal.signal(signal.SIGINT, signal.default_int_handler)

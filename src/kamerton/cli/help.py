@@ -13,7 +13,8 @@ from kamerton.core import registry
 from kamerton.core.errors import nearest
 from kamerton.core.messages import Message, Wording, msg
 
-NAMES = {folder: ", ".join(registry.names(folder)) for folder in ("methods", "remedies", "exports")}
+LISTED = ("methods", "remedies", "exports", "launchers")
+NAMES = {folder: ", ".join(registry.names(folder)) for folder in LISTED}
 """The words of plug-ins, for the help texts that list them."""
 
 

@@ -1,5 +1,6 @@
 """The command that starts others on several processes: its flags, and the command lines that it takes."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -7,7 +8,8 @@ from typing import Annotated, Any
 from typer import Argument, Context, Exit, Option
 
 from kamerton.cli.help import bad_value
-from kamerton.cli.options import Language, call
+from kamerton.cli.options import AsJson, Language, call
+from kamerton.core.launching import ClusterJob
 from kamerton.core.messages import msg
 
 RUN_OF = {"tune": "out", "resume": "run"}
@@ -24,15 +26,33 @@ def launch(
     rendezvous: Annotated[
         str | None, Option(metavar=MEETING, help="Machine 0 and a free port of it, which all machines reach.")
     ] = None,
+    to: Annotated[
+        str | None, Option(metavar="LAUNCHER", help="Start nothing, but write a job file for one of: {launchers}.")
+    ] = None,
+    assignments: Annotated[
+        list[str] | None, Option("--set", metavar="SETTING=VALUE", help="For --to: a setting of the launcher.")
+    ] = None,
+    file: Annotated[Path | None, Option(help="For --to: the job file; named after the run if not given.")] = None,
+    submit: Annotated[bool, Option("--submit", help="For --to: submit the job, too.")] = False,
     language: Language = None,
+    json: AsJson = False,
 ) -> None:
-    """Train on several processes of this machine, or of several machines that each run this command.
+    """Train on several processes, on this machine or several that each run this command; or write a cluster's job file.
 
     The processes are started by torch's elastic agent, as torchrun does. Rank 0 writes on the terminal; if another one
     fails, what it wrote is shown once. Ctrl-C and SIGTERM let rank 0 save a checkpoint; a second one ends all at once.
     The exit status is rank 0's.
     """
-    run_of(context, command)
+    run = run_of(context, command)
+    if to is not None:
+        if run is None:
+            raise bad_value(msg("a job that is started again must know its run: add --out FOLDER"), "COMMAND")
+        settings = [word for assignment in assignments or [] for word in ("--set", assignment)]
+        words = ["kamerton", "launch", str(processes), "--nodes", str(nodes), "--to", to, *settings, "--", *command]
+        job = ClusterJob(run.name, str(run), command, str(Path.cwd()), nodes, processes, shlex.join(words))
+        raise Exit(call("job:run", job, to, assignments or [], file, submit, json, language=language))
+    if assignments or file or submit or json:
+        raise bad_value(msg("--set, --file, --submit and --json are about a job file"), "--to")
     if nodes > 1 and not rendezvous:
         raise bad_value(msg("several machines need a place to meet: {place}", place=MEETING), "--rendezvous")
     if node_rank >= nodes:

@@ -30,15 +30,17 @@ KINDS = {
     "remedies": msg("remedy"),
     "exports": msg("export"),
     "workers": msg("place of work"),
+    "launchers": msg("launcher"),
 }
 """The plug-in folders, and what each plug-in is."""
 CONTRACTS = {
     **{folder: f"kamerton.core.contracts:{str(kind).capitalize()}" for folder, kind in KINDS.items()},
     "exports": "kamerton.core.exporting:Export",
     "workers": "kamerton.core.pieces:Workers",
+    "launchers": "kamerton.core.launching:Launcher",
 }
 """What a plug-in of each folder must implement."""
-WITH_SETTINGS = ("tasks", "methods", "exports")
+WITH_SETTINGS = ("tasks", "methods", "exports", "launchers")
 """The folders whose plug-ins are pydantic models of their own settings."""
 DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 CODE = re.compile(rf"{DOTTED.pattern}|.+\.ya?ml")

@@ -59,7 +59,7 @@ class Ended:
     """How the processes of this machine ended."""
 
     status: int
-    """Rank 0's exit status; on another node, or if rank 0 was ended for another's sake, that of the first failure."""
+    """The exit status of the rank that failed first; 0 if none did, 130 if all were stopped before their end."""
     failure: FailedRank | None = None
     """The rank that failed first, unless it reported that itself."""
     logs: Path | None = None
@@ -103,15 +103,12 @@ def launch(processes: int, program: Sequence[str], nodes: Nodes, environment: Ma
 def _ended(agent: _Agent, first: int, logs: Path) -> Ended:
     folders = {first + rank: folder for rank, folder in agent.folders.items()}
     run = next(filter(None, map(noted_run, folders.values())), None)
-    failure = None
-    status = 0
-    if agent.failed:
-        failure = first_failure({first + rank: code for rank, code in agent.failed.items()}, folders)
-        own = agent.codes()[0] if first == 0 else None
-        status = own if own and own > 0 else failure.status
+    codes = {first + rank: code for rank, code in agent.failed.items()}
+    failure = first_failure(codes, folders) if codes else None
+    status = failure.status if failure else 0
     if failure is None or failure.reported or agent.stopped:
         remove(logs)
-        return Ended(status, run=run)
+        return Ended(INTERRUPTED if failure and agent.stopped else status, run=run)
     return Ended(status, failure, logs, run)
 
 

@@ -46,6 +46,8 @@ SAVE_SECONDS = 60.0
 SAMPLED = 4096
 """Entries of each weight whose change is measured."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+QUICK = 1.0
+"""Seconds in which further signals are the same request: a scheduler's own and the launcher's come at once."""
 
 
 @dataclass(frozen=True)
@@ -293,7 +295,7 @@ def _sample(model: nn.Module) -> Tensor:
 @contextmanager
 def _deferred_interrupts() -> Iterator[Callable[[], bool]]:
     """While active, only record the first SIGINT or SIGTERM, so that an update is completed; yield whether one came."""
-    requested = False
+    requested: float | None = None
     if threading.current_thread() is not threading.main_thread():  # which alone receives signals
         yield lambda: False
         return
@@ -303,14 +305,17 @@ def _deferred_interrupts() -> Iterator[Callable[[], bool]]:
         for number, handler in before.items():
             signal.signal(number, handler)
 
-    def record(_number: int, _frame: FrameType | None) -> None:
+    def record(number: int, _frame: FrameType | None) -> None:
         nonlocal requested
-        requested = True
-        restore()
+        if requested is None:
+            requested = time.monotonic()
+        elif time.monotonic() - requested > QUICK:
+            restore()
+            signal.raise_signal(number)
 
     for number in SIGNALS:
         signal.signal(number, record)
     try:
-        yield lambda: requested
+        yield lambda: requested is not None
     finally:
         restore()

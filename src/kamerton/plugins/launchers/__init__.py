@@ -1,0 +1,1 @@
+"""Where jobs can run: `--to NAME` is the file's name."""
