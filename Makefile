@@ -70,6 +70,7 @@ bench-serve: install $(PEERS)/.installed  ## Serve beside other servers, and und
 	test -d runs/serve-classifier || $(BIN)/kamerton tune $(DEMO_DATA)/movie-reviews.csv --model minilm --method full \
 	    --max-rows 200 --epochs 1 --out runs/serve-classifier
 	$(BIN)/python benchmarks/serving.py speed runs/serve-writer runs/serve-classifier $(if $(GGUF),--gguf $(GGUF))
+	$(BIN)/python benchmarks/serving.py harness runs/serve-writer runs/serve-classifier
 	$(BIN)/python benchmarks/serving.py attack runs/serve-writer runs/serve-classifier
 
 .PHONY: bench-slurm

@@ -1,12 +1,14 @@
 """Serve beside other servers, and under attack: speed, seconds to the first token, memory after 20,000 attacks.
 
     python benchmarks/serving.py speed WRITER CLASSIFIER [--gguf FILE] [--rounds 3]
+    python benchmarks/serving.py harness WRITER CLASSIFIER
     python benchmarks/serving.py attack WRITER CLASSIFIER [--attacks 20000]
 
 WRITER is a run of smollm2, CLASSIFIER one of minilm. All servers run at the same time and are asked in turn, round by
-round, so that a busy machine is busy for each: only the ratios count. transformers' server and a FastAPI script around
-its pipeline run in the peers' environment, on the exported, merged models; llama.cpp's server (xllamacpp) on a GGUF
-file of the same merged model in f32.
+round, so that a busy machine is busy for each: only the ratios count, those of CPU seconds most. transformers' server
+and a FastAPI script around its pipeline run in the peers' environment, on the exported, merged models; llama.cpp's
+server (xllamacpp) on a GGUF file of the same merged model in f32. `harness` has lm-eval, in the same environment, ask
+a generative task of the writer.
 """
 
 from __future__ import annotations
@@ -26,10 +28,12 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cached_property, partial
+from http.client import HTTPConnection
 from pathlib import Path
 
 import httpx2
-from openai import OpenAI
+from openai import OpenAI, OpenAIError
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
@@ -37,7 +41,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 from hostile_requests import Attacker, carry_out  # noqa: E402
 
 PEERS = ROOT / ".venv-peers" / "bin" / "python"
-CLIENTS, TOKENS, PROMPT_TOKENS = 8, 64, 200
+CLIENTS, TOKENS, WARM, PROMPT_TOKENS = 8, 64, 4, 200
 RULE = "Answer as a patient teacher who explains each step, gives an example, and repeats the main point at the end. "
 TEXTS = [f"The film number {n} is warm, funny and a little too long for my taste." for n in range(256)]
 LLAMA = """
@@ -64,6 +68,18 @@ def health():
     return {}
 uvicorn.run(app, port=int(sys.argv[2]), log_level="error")
 """
+TASK = """
+task: sums
+dataset_path: json
+dataset_kwargs: {data_files: {test: FOLDER/rows.jsonl}}
+test_split: test
+output_type: generate_until
+doc_to_text: "{{question}}"
+doc_to_target: "{{answer}}"
+generation_kwargs: {until: ["\\n"], max_gen_toks: 16, do_sample: false}
+metric_list: [{metric: exact_match, aggregation: mean, higher_is_better: true}]
+"""
+OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
 
 
 @dataclass
@@ -74,17 +90,39 @@ class Peer:
     command: Sequence[str]
     port: int
     model: str
+    most_rounds: int = 100
     process: subprocess.Popen[bytes] | None = None
     rounds: int = 0
     speeds: list[float] = field(default_factory=list)
+    works: list[float] = field(default_factory=list)
+    """CPU seconds of the server for a token or a row."""
     firsts: list[float] = field(default_factory=list)
+    answers: list[tuple[str, float]] = field(default_factory=list)
+    """Labels and scores of the last round."""
 
     @property
     def address(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    @cached_property
+    def client(self) -> OpenAI:
+        return OpenAI(base_url=f"{self.address}/v1", api_key="none", max_retries=0, timeout=900)
+
+    def cpu_seconds(self) -> float:
+        """Return the CPU seconds of the server so far, by proc(5)."""
+        assert self.process
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return sum(int(ticks) for ticks in fields[11:13]) / os.sysconf("SC_CLK_TCK")
+
+    def measured(self, work: Callable[[], int]) -> None:
+        """Note the speed of some work, which returns how many tokens or rows it had answered."""
+        began, before = time.perf_counter(), self.cpu_seconds()
+        count = work()
+        self.speeds.append(count / (time.perf_counter() - began))
+        self.works.append((self.cpu_seconds() - before) / count)
+
     def start(self, threads: int) -> None:
-        variables = {"OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1"}
+        variables = {"OMP_NUM_THREADS": str(threads), **OFFLINE}
         self.process = subprocess.Popen(
             self.command, env={**os.environ, **variables}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
@@ -128,13 +166,12 @@ def system_prompt() -> str:
     return RULE * (PROMPT_TOKENS // 20)
 
 
-def write_one(peer: Peer, question: str) -> tuple[int, float]:
+def write_one(peer: Peer, question: str, most: int) -> tuple[int, float]:
     """Stream one answer; return its tokens and the seconds to the first."""
-    client = OpenAI(base_url=f"{peer.address}/v1", api_key="none", max_retries=0, timeout=600)
     messages = [{"role": "system", "content": system_prompt()}, {"role": "user", "content": question}]
     began, first, tokens = time.perf_counter(), 0.0, 0
-    for chunk in client.chat.completions.create(
-        model=peer.model, messages=messages, max_tokens=TOKENS, temperature=0, stream=True,
+    for chunk in peer.client.chat.completions.create(
+        model=peer.model, messages=messages, max_tokens=most, temperature=0, stream=True,
         stream_options={"include_usage": True},
     ):  # fmt: skip
         if chunk.choices and chunk.choices[0].delta.content:
@@ -143,51 +180,86 @@ def write_one(peer: Peer, question: str) -> tuple[int, float]:
     return tokens, first
 
 
-def write_round(peer: Peer) -> None:
+def write_round(peer: Peer, most: int = TOKENS) -> None:
     """Have all clients ask at once; in each round something new behind the same system prompt."""
     peer.rounds += 1
     first = 100 * peer.rounds
     questions = [f"Explain in detail how one counts from {n} to {n + 50}." for n in range(first, first + CLIENTS)]
-    began = time.perf_counter()
-    with ThreadPoolExecutor(CLIENTS) as pool:
-        done = list(pool.map(lambda question: write_one(peer, question), questions))
-    peer.speeds.append(sum(tokens for tokens, _ in done) / (time.perf_counter() - began))
-    peer.firsts += [first for _, first in done]
+
+    def write() -> int:
+        with ThreadPoolExecutor(CLIENTS) as pool:
+            done = list(pool.map(lambda question: write_one(peer, question, most), questions))
+        peer.firsts += [first for _, first in done]
+        return sum(tokens for tokens, _ in done)
+
+    peer.measured(write)
 
 
 def classify_round(peer: Peer) -> None:
+    """Have each client ask for one text after the other over its own connection; these cost a tenth of httpx2's."""
     path, model = ("/v1/classify", {"model": peer.model}) if peer.model else ("/classify", {})
 
-    def ask(text: str) -> float:
-        began = time.perf_counter()
-        client.post(peer.address + path, json={**model, "input": text}).raise_for_status()
-        return time.perf_counter() - began
+    def ask(texts: Sequence[str]) -> list[tuple[str, float]]:
+        connection, answers = HTTPConnection("127.0.0.1", peer.port, timeout=600), list[tuple[str, float]]()
+        for text in texts:
+            began = time.perf_counter()
+            connection.request("POST", path, json.dumps({**model, "input": text}), {"Content-Type": "application/json"})
+            answer = json.loads(connection.getresponse().read())
+            peer.firsts.append(time.perf_counter() - began)
+            [one] = answer["data"] if peer.model else answer
+            answers.append((one["label"], one["score"]))
+        return answers
 
-    with httpx2.Client(timeout=600) as client, ThreadPoolExecutor(CLIENTS) as pool:
-        began = time.perf_counter()
-        peer.firsts += pool.map(ask, TEXTS)
-        peer.speeds.append(len(TEXTS) / (time.perf_counter() - began))
+    def classify() -> int:
+        with ThreadPoolExecutor(CLIENTS) as pool:
+            parts = pool.map(ask, [TEXTS[first::CLIENTS] for first in range(CLIENTS)])
+            peer.answers = [one for part in parts for one in part]
+        return len(TEXTS)
+
+    peer.measured(classify)
 
 
-def compete(peers: Sequence[Peer], once: Callable[[Peer], None], rounds: int, threads: int, unit: str) -> None:
-    """Ask all servers round by round, and print speeds and ratios; the first round only warms up."""
+def compete(
+    peers: Sequence[Peer],
+    once: Callable[[Peer], None],
+    warm: Callable[[Peer], None],
+    rounds: int,
+    threads: int,
+    unit: str,
+) -> None:
+    """Ask all servers round by round, after a short one that warms up, and print speeds and ratios.
+
+    A peer that does not start or does not answer here is told and left out.
+    """
+    able = list[Peer]()
     try:
         for peer in peers:
-            peer.start(threads)
-        for number in range(rounds + 1):
-            for peer in peers:
-                once(peer)
-                if not number:
-                    peer.speeds, peer.firsts = [], []
+            try:
+                peer.start(threads)
+                warm(peer)
+            except (AssertionError, OpenAIError, ZeroDivisionError) as error:
+                print(json.dumps({"server": peer.name, "fails": f"{type(error).__name__}: {error}"[:300]}), flush=True)
+                peer.stop()
+            else:
+                able.append(peer)
+                peer.speeds, peer.works, peer.firsts = [], [], []
+        for number in range(rounds):
+            for peer in able:
+                if number < peer.most_rounds:
+                    once(peer)
     finally:
         for peer in peers:
             peer.stop()
-    ours = peers[0]
-    for peer in peers:
-        ratios = [mine / theirs for mine, theirs in zip(ours.speeds, peer.speeds, strict=True)]
+    ours = able[0]
+    for peer in able:
+        ratios = [mine / theirs for mine, theirs in zip(ours.speeds, peer.speeds, strict=False)]
+        works = [theirs / mine for mine, theirs in zip(ours.works, peer.works, strict=False)]
         p95 = sorted(peer.firsts)[int(0.95 * (len(peer.firsts) - 1))]
         about = {"server": peer.name, unit: round(statistics.median(peer.speeds), 2), "p95_seconds": round(p95, 3)}
-        print(json.dumps({**about, "ours_to_it": [round(ratio, 2) for ratio in ratios]}), flush=True)
+        about["cpu_milliseconds"] = round(1000 * statistics.median(peer.works), 2)
+        lists = {"ours_to_it": ratios, "by_cpu": works}
+        rounded = {name: [round(ratio, 2) for ratio in ratios] for name, ratios in lists.items()}
+        print(json.dumps({**about, **rounded}), flush=True)
 
 
 def speed(writer: Path, classifier: Path, gguf: Path | None, rounds: int, threads: int) -> None:
@@ -206,19 +278,48 @@ def speed(writer: Path, classifier: Path, gguf: Path | None, rounds: int, thread
             "--dtype",
             "float32",
         ]
-        peers.append(Peer("transformers serve", [python, *serve], ports[1], str(merged)))
+        peers.append(Peer("transformers serve", [python, *serve], ports[1], str(merged), most_rounds=1))
         batching = [*serve[:4], "--port", str(ports[2]), "--dtype", "float32", "--continuous-batching"]
-        peers.append(Peer("transformers serve --continuous-batching", [python, *batching], ports[2], str(merged)))
+        peers.append(
+            Peer("transformers serve --continuous-batching", [python, *batching], ports[2], str(merged), most_rounds=1)
+        )
         if gguf:
             command = [python, "-c", LLAMA, str(gguf), str(ports[3]), wide]
             peers.append(Peer("llama.cpp", command, ports[3], "default"))
-        compete(peers, write_round, rounds, threads, "tokens_a_second")
+        compete(peers, write_round, partial(write_round, most=WARM), rounds, threads, "tokens_a_second")
         merged, ports = exported(classifier, Path(temporary)), [free_port() for _ in range(2)]
         peers = [
             Peer("kamerton", kamerton("serve", classifier, "--port", ports[0]), ports[0], classifier.name),
             Peer("pipeline", [python, "-c", PIPELINE, str(merged), str(ports[1]), wide], ports[1], ""),
         ]
-        compete(peers, classify_round, rounds, threads, "rows_a_second")
+        compete(peers, classify_round, classify_round, rounds, threads, "rows_a_second")
+        pairs = list(zip(peers[0].answers, peers[1].answers, strict=True))
+        differs = max(abs(mine[1] - theirs[1]) for mine, theirs in pairs)
+        assert all(mine[0] == theirs[0] for mine, theirs in pairs) and differs < 1e-5, differs
+
+
+def harness(writer: Path) -> None:
+    """Have lm-eval ask a task of its own kind, by both of OpenAI's ways, and print its table."""
+    port = free_port()
+    peer = Peer("kamerton", kamerton("serve", writer, "--port", port), port, writer.name)
+    with tempfile.TemporaryDirectory() as folder:
+        rows = [{"question": f"What is {n} and {n + 1}?", "answer": str(2 * n + 1)} for n in range(8)]
+        Path(folder, "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        Path(folder, "sums.yaml").write_text(TASK.replace("FOLDER", folder), encoding="utf-8")
+        try:
+            peer.start(2)
+            for kind, path in (("local-completions", "completions"), ("local-chat-completions", "chat/completions")):
+                model = f"model={peer.model},base_url={peer.address}/v1/{path},tokenizer_backend=None,num_concurrent=4"
+                chat = ["--apply_chat_template"] if "chat" in kind else []
+                command = [str(PEERS), "-m", "lm_eval", "run", "--model", kind, "--model_args", model, *chat]
+                command += ["--tasks", "sums", "--include_path", folder]
+                done = subprocess.run(
+                    command, capture_output=True, text=True, check=False, env={**os.environ, **OFFLINE}
+                )
+                assert done.returncode == 0, done.stderr[-3000:]
+                print(done.stdout, flush=True)
+        finally:
+            peer.stop()
 
 
 def attack(writer: Path, classifier: Path, attacks: int) -> None:
@@ -261,7 +362,7 @@ def attack(writer: Path, classifier: Path, attacks: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("speed", "attack"))
+    parser.add_argument("what", choices=("speed", "harness", "attack"))
     parser.add_argument("writer", type=Path)
     parser.add_argument("classifier", type=Path)
     parser.add_argument("--gguf", type=Path)
@@ -271,6 +372,8 @@ def main() -> None:
     given = parser.parse_args()
     if given.what == "speed":
         speed(given.writer, given.classifier, given.gguf, given.rounds, given.threads)
+    elif given.what == "harness":
+        harness(given.writer)
     else:
         attack(given.writer, given.classifier, given.attacks)
 

@@ -26,8 +26,12 @@ TUNED: Mapping[str, tuple[str, ...]] = {
               "--set", "method.rank=4"),
     "second": (*WRITES, "--model", "trained", "--method", "lora", "--epochs", "3", "--learning-rate", "2e-2",
                "--set", "method.rank=8", "--set", "seed=5"),
+    "soft": (*WRITES, "--model", "trained", "--method", "prompt-tuning", "--epochs", "1", "--learning-rate", "0.1"),
+    "rewriter": (*WRITES, "--model", "seq2seq", "--method", "full", "--epochs", "4", "--learning-rate", "1e-2"),
+    "likely": ("reviews.csv", "--model", "trained", "--method", "lora", "--epochs", "1", "--learning-rate", "1e-2"),
 }  # fmt: skip
-"""A model that answers in two languages, and two adapters over it."""
+"""A model that answers in two languages, adapters and prompt tokens over it, an encoder-decoder, and an adapter that
+chooses labels by their likelihood."""
 
 
 def tune_writers(place: Place) -> None:

@@ -8,15 +8,20 @@ from pathlib import Path
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, GenerationConfig
 
+from kamerton.core import registry
 from kamerton.core.records import Encoded
 from kamerton.engine.continuous import GROWTH, LEAST_SHARED, ContinuousBatch, Joining, KeptPrompts
+from kamerton.engine.encoder_decoder import EncoderDecoderBatch
 from kamerton.engine.layout import Packed
 from kamerton.engine.mixed_adapters import MixedAdapters, mixable
 from kamerton.engine.prefill import Budget
 from kamerton.engine.prefix_tree import KeyValues
+from kamerton.engine.prompt_tokens import PromptDecoder
 from kamerton.engine.shared_prefix import SharedPrefix
+from kamerton.models.load import load_model
+from kamerton.models.structure import outer_model
 
 BUDGET = Budget(4096, 4096, 4096)
 
@@ -138,6 +143,58 @@ def test_each_token_goes_through_the_adapter_of_its_sequence(adapted):
         got = Packed().logits(adapted, rows)
     assert torch.allclose(got, torch.stack(wanted), atol=1e-4)
     assert not torch.allclose(wanted[0], wanted[3])
+
+
+def decoded(batch, prompts: list[tuple[int, ...]], count: int) -> list[list[int]]:
+    """Decode prompts that join one after the other, each while those before are at their second token or later."""
+    kept, rows = KeptPrompts(), list[list[int]]()
+    for prompt in prompts:
+        batch.join([Joining(prompt, count)], kept)
+        rows.append([])
+        step(batch, rows)
+    for _ in range(count):
+        step(batch, rows)
+    return [row[:count] for row in rows]
+
+
+def step(batch, rows: list[list[int]]) -> None:
+    tokens = batch.logits.argmax(dim=-1).tolist()
+    for row, token in zip(rows, tokens, strict=True):
+        row.append(token)
+    batch.add(tokens)
+
+
+@pytest.mark.parametrize("word", ["prompt-tuning", "prefix-tuning", "p-tuning"])
+def test_prompt_tokens_stand_before_each_sequence(decoder_folder: Path, word: str):
+    model = registry.choose("methods", word)(tokens=5).attach(
+        load_model(decoder_folder, "AutoModelForCausalLM", {}, seed=0).model, ()
+    )
+    torch.manual_seed(3)
+    for weights in model.parameters():  # far from where they begin, or each token would follow itself
+        weights.data.add_(torch.randn_like(weights), alpha=0.5)
+    asked, decoder = prompts(4, 9), PromptDecoder(SharedPrefix(Packed()), 5)
+    with torch.no_grad():
+        ahead = decoder.prefix(model.eval())
+    got = decoded(ContinuousBatch(outer_model(model), decoder.shared, BUDGET, ahead), asked, 6)
+    assert got == [alone(model, prompt, 6) for prompt in asked]
+    assert got != decoded(batch_of(outer_model(model)), asked, 6)
+
+
+def test_an_encoder_decoder_writes_many_answers_as_it_writes_each(seq2seq_folder: Path):
+    model = AutoModelForSeq2SeqLM.from_pretrained(seq2seq_folder).eval()
+    torch.manual_seed(2)
+    for weights in model.parameters():
+        weights.data.add_(torch.randn_like(weights), alpha=0.3)
+    config = GenerationConfig(max_new_tokens=6, decoder_start_token_id=0, pad_token_id=0, eos_token_id=None)
+    asked = [tuple(token % 60 + 2 for token in prompt) for prompt in prompts(4, 11)]
+    wanted = [model.generate(torch.tensor([one]), generation_config=config)[0, 1:].tolist() for one in asked]
+    assert decoded(EncoderDecoderBatch(model, 4096), asked, 6) == wanted
+    assert len({tuple(row) for row in wanted}) > 1
+    end = wanted[0][2]
+    cut = [row[: row.index(end)] if end in row else row for row in wanted]
+    batch = EncoderDecoderBatch(model, 100)
+    assert batch.write(asked, 6, [end]) == cut and len(batch) == 0
+    assert batch.fits([Joining((1,) * 200, 6)]) and not batch.fits([Joining((1,) * 50, 6)] * 2)
 
 
 def test_only_plain_lora_is_mixed(adapted, model):

@@ -20,10 +20,13 @@ import pytest
 
 from hostile_requests import Attacker, carry_out, request
 from kamerton.feedback.living import judge_log
+from kamerton.serve.abtest import AbTest
+from kamerton.serve.refusal import RefusalError
+from kamerton.serve.requests import OutcomeRequest
 from serving import Server, tune_writers
 from stories import DONE, MISTAKE, Place
 
-WRITERS = ("writer", "first", "second")
+WRITERS = ("writer", "first", "second", "soft", "rewriter")
 KEY = "a key of more than sixteen letters"
 ATTACKS = 400
 """The whole of this is `make bench-serve`."""
@@ -40,7 +43,16 @@ def tuned(place: Place) -> Place:
 def server(tuned: Place) -> Iterator[Server]:
     """One server for all tests that only ask; it drains and ends with status 0."""
     server = Server.start(
-        tuned, "head", *WRITERS, "--ab", "new=second,old=first", "--outcomes", "log/outcomes.jsonl", "--queue", "40"
+        tuned,
+        "head",
+        "likely",
+        *WRITERS,
+        "--ab",
+        "new=second,old=first",
+        "--outcomes",
+        "log/outcomes.jsonl",
+        "--queue",
+        "40",
     )
     with socket.create_connection(("127.0.0.1", server.port), timeout=30) as silent:
         silent.sendall(b"POST /v1/classify HTTP/1.1\r\nHost:")
@@ -76,7 +88,7 @@ def test_adapters_in_one_batch_answer_as_predict_does_whole_or_streamed(server: 
         said = list(pool.map(lambda job: ask(server, job[0], predicted[job[0]][job[1]][0], job[2]), jobs))
     assert said == [predicted[name][at][1] for name, at, _ in jobs]
     distinct = {name: {answer for _, answer in predicted[name]} for name in WRITERS}
-    assert all(len(answers - {""}) > 1 for answers in distinct.values())  # in English and in Russian
+    assert all(len(answers - {""}) > 1 for answers in distinct.values()), distinct  # in English and in Russian
     assert distinct["first"] != distinct["second"]
 
 
@@ -117,6 +129,36 @@ def test_decisions_are_the_labels_with_their_probabilities(server: Server):
     ):
         answer = server.post("/v1/decisions", {"model": "head", "input": text, "questions": [wrong]})
         assert answer.status_code == 400 and answer.json()["error"]["param"].startswith("questions[0]")
+
+
+def test_labels_chosen_by_likelihood_are_decided_as_predict_does(server: Server, tuned: Place):
+    text = "a warm film"
+    wanted = json.loads(tuned.call("predict", "likely", text, "--json").out)
+    answer = server.post("/v1/classify", {"model": "likely", "input": text}).json()
+    [one] = answer["data"]
+    assert (one["label"], answer["labels"]) == (wanted["prediction"], ["bad", "good"])
+    assert np.isclose(one["score"], wanted["score"], atol=1e-5)
+    questions = [{"type": "choice", "instructions": "", "choices": [{"value": "good"}, {"value": "bad"}]}]
+    [choice] = server.client().decisions.create(model="likely", input=text, questions=questions).answers
+    assert choice.choice == one["label"] and np.isclose(choice.confidence, one["score"], atol=1e-5)
+
+
+def test_an_encoder_decoder_answers_one_message_or_one_prompt(server: Server, predicted):
+    text, said = predicted["rewriter"][0]
+    create = server.client().completions.create
+    assert create(model="rewriter", prompt=text, max_tokens=40).choices[0].text.strip() == said
+    drawn = [create(model="rewriter", prompt=text, seed=seed, temperature=2, n=2).choices for seed in (1, 1, 2)]
+    texts = [[choice.text for choice in choices] for choices in drawn]
+    assert texts[0] == texts[1] != texts[2]
+    turns = [
+        {"role": "user", "content": text},
+        {"role": "assistant", "content": said},
+        {"role": "user", "content": "?"},
+    ]
+    answer = server.post("/v1/chat/completions", {"model": "rewriter", "messages": turns})
+    assert answer.status_code == 400 and answer.json()["error"]["param"] == "messages"
+    too_long = server.post("/v1/completions", {"model": "rewriter", "prompt": text * 100})
+    assert too_long.json()["error"]["code"] == "context_length_exceeded"
 
 
 def test_embeddings_are_unit_vectors_in_both_forms(server: Server):
@@ -236,21 +278,40 @@ def test_the_ab_test_is_sticky_blind_and_kept(server: Server, tuned: Place):
     assert (state["outcomes"], state["decision"], state["p_value"]) == (15, verdict.decision, verdict.p_value)
 
 
-def test_a_decided_test_promotes_only_where_that_is_asked_for(tuned: Place, tmp_path: Path):
+def test_a_decided_test_promotes_and_no_acknowledged_outcome_is_lost_by_a_kill(tuned: Place, tmp_path: Path):
     log = tmp_path / "log.jsonl"
     log.write_text('{"winner": "old"}\n' * 40 + '{"winner": "ne')  # the last one was cut by a kill
     server = Server.start(tuned, "--ab", "new=second,old=first", "--outcomes", log, "--promote")
     assert server.get("/v1/ab").json()["promoted"] == "old"
     assert server.logged("promoted")[0]["outcomes"] == 40
-    assert server.post("/v1/outcomes", {"winner": "tie"}).status_code == 200
-    server.child.kill(signal.SIGKILL)
-    server.child.wait()
-    assert judge_log(log).outcomes == 41
+    acknowledged = list[str]()
+
+    def rate(name: str) -> None:
+        for number in range(10_000):
+            try:
+                server.post("/v1/outcomes", {"winner": "tie", "id": f"{name}{number}"}).raise_for_status()
+            except httpx2.TransportError:
+                return
+            acknowledged.append(f"{name}{number}")
+
+    with ThreadPoolExecutor(4) as pool:
+        rating = [pool.submit(rate, name) for name in "abcd"]
+        wait_until(lambda: len(acknowledged) > 40)
+        server.child.kill(signal.SIGKILL)
+        server.child.wait()
+        for one in rating:
+            one.result()
+    again = AbTest("new", "old", 0.5, log)  # as after a restart
+    ids = [record["id"] for record in map(json.loads, log.read_text("utf-8").splitlines()) if "id" in record]
+    assert len(ids) == len({*ids}) and {*acknowledged} <= {*ids}
+    assert again.state()["outcomes"] == 40 + len(ids)
+    with pytest.raises(RefusalError, match="an outcome already"):
+        again.record(OutcomeRequest(winner="tie", id=acknowledged[-1]))
 
 
 def test_metrics_models_health_and_the_page(server: Server):
     models = {model.id: model for model in server.client().models.list()}
-    assert {"head", *WRITERS, "new", "old", "trained", "ab"} == models.keys()
+    assert {"head", "likely", *WRITERS, "new", "old", "trained", "ab"} == models.keys()
     assert server.get("/health").json() == {"status": "ok"} and server.get("/ready").status_code == 200
     metrics = server.get("/metrics").text
     for name in ("requests_total", "tokens_total", "first_token_seconds_bucket", "queue", "active", "rows_total"):
@@ -259,6 +320,8 @@ def test_metrics_models_health_and_the_page(server: Server):
     page = server.get("/")
     assert "default-src 'none'" in page.headers["content-security-policy"]
     assert "[[" not in page.text and "http" not in page.text.replace("<!doctype", "")
+    russian = server.get("/", **{"Accept-Language": "de, ru-RU;q=0.9, en;q=0.5"})
+    assert '<html lang="ru">' in russian.text and "Ваш текст" in russian.text and '<html lang="en">' in page.text
     for name in ("page.js", "page.css"):
         assert f"/{name}" in page.text and "http" not in server.get(f"/{name}").text
 

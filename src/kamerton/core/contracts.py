@@ -202,6 +202,10 @@ class Objective(Protocol):
 class Answerer(Protocol):
     """How the tuned model answers."""
 
+    @property
+    def answer_names(self) -> tuple[str, ...]:
+        """Names of the classes or labels, in the order of a prediction's probabilities; none where answers are free."""
+
     def answer_tokens(self, tokenizer: Tokenizer) -> int:
         """Return how many tokens to allow a generated answer, from the training ones; 0 if none is generated."""
 

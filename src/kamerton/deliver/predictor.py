@@ -77,8 +77,7 @@ class Predictor:
     @property
     def labels(self) -> tuple[str, ...]:
         """Names of the classes or labels in the order of the probabilities, if there are some."""
-        ids = self.setup.form.config.get("label2id", {})
-        return tuple(ids) if isinstance(ids, dict) else ()
+        return self.setup.form.answer_names
 
     def predict(self, rows: Sequence[str | Mapping[str, object]], first: int = 0) -> list[Prediction]:
         """Answer rows: texts, or mappings by role (`{"instruction": ..., "input": ...}`); ids count from `first`."""

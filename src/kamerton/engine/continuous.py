@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from kamerton.core.records import Encoded
 from kamerton.engine.decode import StepAttention
 from kamerton.engine.prefill import Budget, KeyValueCache, Prefill, Prompts, merge
 from kamerton.engine.prefix_tree import KeyValues, shared_length
+from kamerton.engine.prompt_tokens import PLACEHOLDER
 from kamerton.engine.shared_prefix import SharedPrefix, common_prefix
 
 LEAST_SHARED = 16
@@ -75,10 +77,14 @@ class ContinuousBatch:
         model: a causal model.
         shared: its proven decoding (`engine.decode.can_decode`).
         budget: of a forward pass, and of the cache.
+        ahead: keys and values of the prompt tokens that stand before each prompt, if there are any.
     """
 
-    def __init__(self, model: nn.Module, shared: SharedPrefix, budget: Budget) -> None:
-        self.model, self.shared, self.budget = model, shared, budget
+    by_token: ClassVar = True
+    """Whether all sequences are one row, whose tokens may each go through their own adapter."""
+
+    def __init__(self, model: nn.Module, shared: SharedPrefix, budget: Budget, ahead: KeyValues | None = None) -> None:
+        self.model, self.shared, self.budget, self._ahead = model, shared, budget, ahead or KeyValues()
         self.logits = torch.empty(0)
         """Of each sequence's next token, `[sequences, vocabulary]`."""
         self._cache = KeyValueCache(KeyValues(), torch.empty(0, dtype=torch.long), 0)
@@ -93,15 +99,16 @@ class ContinuousBatch:
 
     def fits(self, joining: Sequence[Joining]) -> bool:
         """Return whether there is memory for more sequences; an empty batch takes any one."""
-        longest = max([*(len(one.tokens) + one.room for one in joining), *self._ends])
+        longest = max([*(self._ahead.length + len(one.tokens) + one.room for one in joining), *self._ends])
         count = len(self) + len(joining)
         return count == 1 or count * longest <= self.budget.kept
 
     @torch.no_grad()
     def join(self, joining: Sequence[Joining], kept: KeptPrompts) -> None:
         """Run prompts and append them to the batch, in order; `kept` are those of the same adapter."""
-        groups: dict[int, list[int]] = {}
-        prefixes = [kept.prefix_of(one.tokens) for one in joining]
+        ahead, groups = (PLACEHOLDER,) * self._ahead.length, dict[int, list[int]]()
+        joining = [replace(one, tokens=(*ahead, *one.tokens)) for one in joining]
+        prefixes = [max(kept.prefix_of(one.tokens), self._ahead, key=lambda known: known.length) for one in joining]
         for index, prefix in enumerate(prefixes):
             groups.setdefault(prefix.length, []).append(index)
         first = len(self)

@@ -15,6 +15,7 @@ from kamerton.core.contracts import ModelFacts
 from kamerton.core.records import Encoded, Example
 from kamerton.engine.continuous import ContinuousBatch
 from kamerton.engine.decode import Decoding, answer_all, can_decode, greedy, sampling
+from kamerton.engine.encoder_decoder import EncoderDecoderBatch
 from kamerton.engine.frozen import run_frozen_once
 from kamerton.engine.hf_generate import EncodedOnce, can_cache, can_encode_once, continue_all
 from kamerton.engine.layout import EncoderDecoder, Layout
@@ -36,6 +37,8 @@ KEPT_BYTES = 1 << 30
 """Most memory for cached keys and values of prompts and their answers: more at once take less time each."""
 ENDING = 24
 """Last tokens of each sample, of which rows with shared prefixes are made for proofs: many from a few."""
+TRIED_TOKENS = 16
+"""Most tokens of an answer on which a way to write is tried."""
 LONGEST_EMBEDDED = 128
 """Tokens of a text that are embedded: enough to know its topic."""
 EMBEDDED_PER_PASS = 8192
@@ -112,11 +115,27 @@ class TorchEngine:
                     answers = continue_all(self.model, prompts, self._generation, self.tokens_per_pass // 2)
         return np.array(losses), [self.tokenizer.decode(row, skip_special_tokens=True) for row in answers]
 
-    def continuous_batch(self) -> ContinuousBatch | None:
+    @torch.no_grad()
+    def continuous_batch(self) -> ContinuousBatch | EncoderDecoderBatch | None:
         """Return an empty batch for decoding; None if our decoding is not proven for the model."""
-        if self.prompt_decoder or self.shared is None or outer_model(self.model).get_output_embeddings() is None:
+        self.activate()
+        outer = outer_model(self.model)
+        if is_encoder_decoder(outer):
+            batch = EncoderDecoderBatch(self.model, self.tokens_per_pass)
+            return batch if self._encoded_once and self._writes_alike(batch) else None
+        if self.prompt_decoder:
+            ahead = self.prompt_decoder.prefix(self.model)
+            return ContinuousBatch(outer, self.prompt_decoder.shared, self._budget, ahead)
+        if self.shared is None or outer.get_output_embeddings() is None or not self._decodes:
             return None
-        return ContinuousBatch(self.model, self.shared, self._budget) if self._decodes else None
+        return ContinuousBatch(self.model, self.shared, self._budget)
+
+    def _writes_alike(self, batch: EncoderDecoderBatch) -> bool:
+        """Return whether a batch writes what the model's own `generate` does; it may penalize or force tokens."""
+        sources = [replace(one, output_positions=(), targets=()) for one in self.samples]
+        wanted = replace(self, temperature=0.0, max_new_tokens=TRIED_TOKENS).generate(sources)
+        rows = batch.write([one.tokens for one in sources], TRIED_TOKENS, self._decoding.ends)
+        return [self.tokenizer.decode(row, skip_special_tokens=True) for row in rows] == wanted
 
     @cached_property
     def _encoded_once(self) -> EncodedOnce | None:

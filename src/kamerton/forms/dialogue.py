@@ -48,6 +48,11 @@ class Dialogue(Prompted):
     """Returns the system prompt, or nothing."""
 
     @property
+    def answer_names(self) -> tuple[str, ...]:
+        """Return the choices."""
+        return self.choices
+
+    @property
     def ends(self) -> bool:
         """Whether answers are generated; of choices the likeliest one is taken, whatever comes after it."""
         return not self.choices

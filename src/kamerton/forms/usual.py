@@ -38,6 +38,12 @@ class Usual(ABC):
         return self
 
     @property
+    def answer_names(self) -> tuple[str, ...]:
+        """Return the names in the model's configuration."""
+        ids = self.config.get("label2id", {})
+        return tuple(ids) if isinstance(ids, dict) else ()
+
+    @property
     def ends(self) -> bool:
         """Whether the model writes: a head has no answers to end."""
         return self.model_class in WRITERS

@@ -45,8 +45,8 @@ async def _call(endpoint: Endpoint, context: ServerContext, request: Request) ->
     return await endpoint(context, request)
 
 
-async def _file(response: Callable[[], Response], _: Request) -> Response:
-    return response()
+async def _file(response: Callable[[Request], Response], request: Request) -> Response:
+    return response(request)
 
 
 async def health(context: ServerContext, _: Request) -> Response:
@@ -91,6 +91,7 @@ def _model(name: str, model: ServedModel) -> dict[str, object]:
         "task": None if model.is_base else setup.recipe.data.task,
         "labels": [] if model.is_base else list(model.predictor.labels),
         "endpoints": [endpoint for endpoint, possible in can.items() if possible],
+        "one_message": model.reads_rows,
     }
 
 

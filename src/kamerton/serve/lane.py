@@ -15,6 +15,7 @@ from torch import Tensor
 
 from kamerton.core.contracts import Tokenizer
 from kamerton.engine.continuous import ContinuousBatch, Joining, KeptPrompts
+from kamerton.engine.encoder_decoder import EncoderDecoderBatch
 from kamerton.engine.engine import TorchEngine
 from kamerton.forms.templates import CLOSING_TAG, OPENED
 from kamerton.serve.refusal import RefusalError
@@ -171,7 +172,12 @@ class Lane:
         mixed: its adapters, if several can be in one batch; else the engine's own is active.
     """
 
-    def __init__(self, engine: TorchEngine, batch: ContinuousBatch, mixed: MixedAdapters | None = None) -> None:
+    def __init__(
+        self,
+        engine: TorchEngine,
+        batch: ContinuousBatch | EncoderDecoderBatch,
+        mixed: MixedAdapters | None = None,
+    ) -> None:
         self.engine, self.batch, self.mixed, self.tokenizer = engine, batch, mixed, engine.tokenizer
         self.rows: list[Generation] = []
         self._kept: dict[str, KeptPrompts] = {}

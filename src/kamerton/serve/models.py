@@ -45,8 +45,19 @@ class ServedModel:
 
     @property
     def chats(self) -> bool:
-        """Whether it answers conversations."""
-        return self.lane is not None and (self.is_base or self.tuned_to_write) and self.has_template
+        """Whether it answers conversations, or at least one message."""
+        writes = self.lane is not None and (self.is_base or self.tuned_to_write)
+        return writes and (self.reads_rows or self.has_template)
+
+    @property
+    def reads_rows(self) -> bool:
+        """Whether a prompt is a row as `kamerton predict` takes it, not the beginning of what is written."""
+        return self.predictor.setup.facts.kind == "seq2seq"
+
+    def room_behind(self, prompt: int) -> int:
+        """Return the most tokens of an answer to a prompt of so many tokens; below 0 if the prompt is too long."""
+        most = self.predictor.setup.max_tokens
+        return most if self.reads_rows and prompt <= most else most - prompt
 
     @property
     def has_template(self) -> bool:
@@ -104,7 +115,7 @@ def _lane_of(engine: TorchEngine, lanes: dict[int, Lane]) -> Lane | None:
     """Return the lane of an engine, which plain LoRA adapters over one base share."""
     if (batch := engine.continuous_batch()) is None:
         return None
-    if not engine.adapter:
+    if not engine.adapter or not batch.by_token:
         return Lane(engine, batch)
     # PEFT takes seconds to import: only where there is an adapter
     if not registry.load("kamerton.engine.mixed_adapters:mixable")(engine.model, engine.adapter):

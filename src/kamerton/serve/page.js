@@ -2,6 +2,7 @@
 // Chats with a model that writes, and shows the labels of one that classifies.
 const $ = (id) => document.getElementById(id);
 const words = document.body.dataset;
+const figure = new Intl.NumberFormat(document.documentElement.lang, { minimumFractionDigits: 3, maximumFractionDigits: 3 });
 let turns = [], models = {}, running = null;
 
 function headers() {
@@ -34,6 +35,7 @@ async function list() {
 }
 
 async function chat(model, text) {
+  if (models[model].one_message) turns = [];
   turns.push({ role: "user", content: text });
   const response = await asked("/v1/chat/completions", { model, messages: turns, stream: true });
   const turn = show("assistant", ""), reader = response.body.getReader(), decoder = new TextDecoder();
@@ -64,7 +66,7 @@ async function classify(model, text) {
   if (shares.length) {
     const about = document.createElement("div");
     about.className = "about";
-    about.textContent = shares.slice(0, 10).map(([share, label]) => `${label} ${share.toFixed(3)}`).join(", ");
+    about.textContent = shares.slice(0, 10).map(([share, label]) => `${label} ${figure.format(share)}`).join("; ");
     turn.append(about);
   }
 }

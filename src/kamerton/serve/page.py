@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from functools import partial
 from importlib import resources
 
+from starlette.requests import Request
 from starlette.responses import Response
 
 from kamerton.core.messages import msg
-from kamerton.i18n.language import Language
+from kamerton.i18n.language import Language, language_accepted
 from kamerton.i18n.voice import voice
 
 WORDS = {
@@ -29,21 +30,23 @@ WORDS = {
 
 @dataclass(frozen=True)
 class Page:
-    """The page in a language."""
+    """The page, in the language that a browser asks for, else in the server's."""
 
     language: Language
 
     @property
-    def files(self) -> Mapping[str, Callable[[], Response]]:
+    def files(self) -> Mapping[str, Callable[[Request], Response]]:
         """What answers each path."""
+        script = partial(Response, _read("page.js"), media_type="text/javascript")
+        style = partial(Response, _read("page.css"), media_type="text/css")
+        return {"/": self._page, "/page.js": lambda _: script(), "/page.css": lambda _: style()}
+
+    def _page(self, request: Request) -> Response:
+        language = language_accepted(request.headers.get("accept-language", ""), self.language)
         page = _read("page.html")
-        for name, word in {**WORDS, "language": self.language}.items():
-            page = page.replace(f"[[{name}]]", html.escape(voice(self.language).render(word)))
-        return {
-            "/": partial(Response, page, media_type="text/html"),
-            "/page.js": partial(Response, _read("page.js"), media_type="text/javascript"),
-            "/page.css": partial(Response, _read("page.css"), media_type="text/css"),
-        }
+        for name, word in {**WORDS, "language": language}.items():
+            page = page.replace(f"[[{name}]]", html.escape(voice(language).render(word)))
+        return Response(page, media_type="text/html", headers={"Vary": "Accept-Language"})
 
 
 def _read(name: str) -> str:

@@ -15,7 +15,8 @@ from uuid import uuid4
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from kamerton.core.records import Turn
+from kamerton.core.errors import DataError
+from kamerton.core.records import Place, Turn
 from kamerton.forms.templates import RefusedError
 from kamerton.forms.turns import frame_of, plain, tokenize, write_prompt
 from kamerton.serve.abtest import Assigned
@@ -86,6 +87,8 @@ def _room(model: ServedModel, wanted: int | None) -> int:
 
 
 def _chat_prompts(model: ServedModel, chats: Sequence[Sequence[Turn]], room: int) -> list[tuple[int, ...]]:
+    if model.reads_rows:
+        return [_row(model, [turn.content for turn in turns], "messages", room) for turns in chats]
     tokenizer = model.predictor.setup.tokenizer
     try:
         ids = tokenize([write_prompt(turns, tokenizer) for turns in chats], tokenizer)
@@ -95,11 +98,13 @@ def _chat_prompts(model: ServedModel, chats: Sequence[Sequence[Turn]], room: int
 
 
 def _plain_prompts(model: ServedModel, prompts: Sequence[str | list[int]], room: int) -> list[tuple[int, ...]]:
-    """Tokenize texts behind the tokens that the tokenizer begins one with."""
+    """Tokenize texts behind the tokens that the tokenizer begins one with, or as rows."""
     setup = model.predictor.setup
     begin, found = frame_of(setup.tokenizer).before, list[tuple[int, ...]]()
     for prompt in prompts:
-        if isinstance(prompt, str):
+        if isinstance(prompt, str) and model.reads_rows:
+            found.append(_row(model, [prompt], "prompt", room))
+        elif isinstance(prompt, str):
             [ids] = tokenize([plain(prompt, setup.tokenizer)], setup.tokenizer)
             found.append(_checked(model, (*begin, *ids), "prompt", room))
         elif max(prompt) >= setup.facts.vocabulary:
@@ -109,9 +114,22 @@ def _plain_prompts(model: ServedModel, prompts: Sequence[str | list[int]], room:
     return found
 
 
+def _row(model: ServedModel, texts: Sequence[str], field: str, room: int) -> tuple[int, ...]:
+    """Tokenize a row as `kamerton predict` does; its text is the only one."""
+    setup = model.predictor.setup
+    if len(texts) > 1:
+        raise RefusalError(400, f"{field}: this model answers one message, a row of its task; it has no memory", field)
+    try:
+        example = model.predictor.example(0, Place(field, 1), texts[0])
+    except DataError as error:
+        raise RefusalError(400, f"{field}: {error.faults[0].rule}", field) from None
+    [prompt] = setup.form.prompts([example], setup.tokenizer, setup.max_tokens + 1)  # so that nothing is cut unseen
+    return _checked(model, prompt.tokens, field, room)
+
+
 def _checked(model: ServedModel, tokens: Sequence[int], field: str, room: int) -> tuple[int, ...]:
-    most = model.predictor.setup.max_tokens
-    if len(tokens) + room > most:
+    if room > model.room_behind(len(tokens)):
+        most = model.predictor.setup.max_tokens
         rule = f"{field}: {len(tokens)} tokens and an answer of {room} are more than the {most} that the model takes"
         raise RefusalError(400, rule, field, "context_length_exceeded")
     return tuple(tokens)
@@ -123,7 +141,7 @@ def _sampled(model: ServedModel, body: Sampling, wanted: int | None, prompt: int
     usual = UNTUNED_ROOM if isinstance(body, ChatRequest) else COMPLETION_ROOM
     room = wanted or (model.predictor.engine.max_new_tokens if own else usual)
     return Sampled(
-        room=min(room, model.predictor.setup.max_tokens - prompt),
+        room=min(room, model.room_behind(prompt)),
         temperature=recipe.evaluate.temperature if body.temperature is None else body.temperature,
         top_p=body.top_p or 1.0,
         seed=body.seed,
