@@ -77,5 +77,6 @@ def prove(
     if base and SERVED.fullmatch(base):
         others, base = {**others, "prompt.against": base, "prompt.model": base_model, "prompt.key": key_env}, None
     flags, needs = options.data_flags(task, columns, base, max_rows, others), partial(require_data, data)
-    met = call("tune:run", data, out, flags, assignments or [], require, json, language=language, needs=needs)
+    arguments = (data, out, flags, assignments or [], require, None, 1, json)  # by this process alone
+    met = call("tune:run", *arguments, language=language, needs=needs)
     raise Exit(OK if met else UNMET)
