@@ -12,6 +12,7 @@ PYTHONS := python3 python3.13 python3.12 python3.11
 DEMO_DATA := runs/demo-data
 PEERS := .venv-peers
 SUPPLY := .venv-audit
+ELSEWHERE := .venv-elsewhere
 LOCKED = $(SUPPLY)/bin/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header
 
 .PHONY: help
@@ -109,6 +110,23 @@ bench-cross: install  ## Put every task, method and classification head together
 bench-exports: install  ## Export a tiny tuned model of every task to every format, each proven in its engine or refused
 	$(BIN)/python benchmarks/exports.py
 
+.PHONY: bench-ray
+bench-ray: $(ELSEWHERE)/.installed  ## Train eight seeds here, in processes and on Ray: equal results, and the time of one worker and of two
+	$(ELSEWHERE)/bin/python benchmarks/workers.py
+
+.PHONY: bench-storage
+bench-storage: $(ELSEWHERE)/.installed  ## Tune at s3:// addresses of a local server under twenty kills: whole at any moment, equal at the end
+	$(ELSEWHERE)/bin/python benchmarks/storage.py
+
+# Kamerton as it is installed, and beside it what is too heavy for its own environment, or does not fit its lock
+$(ELSEWHERE)/.installed: requirements-elsewhere.lock $(INSTALLED)
+	rm -rf $(ELSEWHERE)
+	$(BIN)/python -m venv $(ELSEWHERE)
+	$(ELSEWHERE)/bin/python -m pip install --quiet --no-deps --require-hashes --requirement requirements-elsewhere.lock
+	$(BIN)/python -c 'import pathlib, site; print(site.getsitepackages()[0], pathlib.Path("src").resolve(), sep="\n")' \
+	    > $$($(ELSEWHERE)/bin/python -c 'import site; print(site.getsitepackages()[0])')/kamerton.pth
+	@touch $@
+
 .PHONY: bench-families
 bench-families: install  ## Tune a tiny model of every family of transformers, and write docs/models.md (half an hour)
 	$(BIN)/python benchmarks/families.py
@@ -201,7 +219,8 @@ lock: install $(SUPPLY)/.installed  ## Pin what is installed now, with the hashe
 	{ grep '^#' requirements.lock; grep -v '^torch==' $(SUPPLY)/pins | $(LOCKED) --no-deps -; } > requirements.lock.new
 	{ grep '^#' requirements-torch.txt; grep '^torch==' $(SUPPLY)/pins; } > requirements-torch.txt.new
 	{ grep '^#' requirements-audit.lock; printf '%s\n' pip-audit cyclonedx-bom uv | $(LOCKED) -; } > requirements-audit.lock.new
-	for file in requirements.lock requirements-torch.txt requirements-audit.lock; do mv $$file.new $$file; done
+	{ grep '^#' requirements-elsewhere.lock; printf '%s\n' ray s3fs 'moto[server]' | $(LOCKED) -; } > requirements-elsewhere.lock.new
+	for file in requirements.lock requirements-torch.txt requirements-audit.lock requirements-elsewhere.lock; do mv $$file.new $$file; done
 
 .PHONY: audit-deps
 audit-deps: $(SUPPLY)/.installed  ## Look up the known vulnerabilities of every locked package

@@ -139,6 +139,12 @@ def kamerton(arguments: Sequence[str]) -> None:
     importlib.import_module("kamerton.cli").main()
 
 
+def kamerton_elsewhere(cache: str, arguments: Sequence[str]) -> None:
+    """Be the command line as on another machine: with a cache folder of its own."""
+    os.environ["KAMERTON_CACHE"] = cache
+    kamerton(arguments)
+
+
 def _serve() -> None:
     for name in IMPORTED:
         importlib.import_module(name)

@@ -441,7 +441,7 @@ def locked(file: str) -> dict[str, str]:
     return {canonicalize_name(name): version.strip() for name, version in pins}
 
 
-@pytest.mark.parametrize("file", ["requirements.lock", "requirements-audit.lock"])
+@pytest.mark.parametrize("file", ["requirements.lock", "requirements-audit.lock", "requirements-elsewhere.lock"])
 def test_every_locked_package_has_hashes(file):
     text = "".join(line for line in (ROOT / file).read_text(encoding="utf-8").splitlines(True) if line[0] != "#")
     entries = re.split(r"\n(?=\S)", text.strip())

@@ -37,12 +37,15 @@ Data = Annotated[
     Path,
     Argument(
         metavar="DATA",
-        help="A data file (CSV, JSON, Parquet, a workbook, text, CoNLL …), an archive, a folder, or a pattern.",
+        help="A data file (CSV, JSON, Parquet, a workbook, text, CoNLL …), an archive, a folder, a pattern, or an "
+        "address of these: s3://bucket/rows.csv.",
         show_default=False,
         readable=False,  # whoever reads it reports what stands in the way, as of any file
     ),
 ]
-RunPath = Annotated[Path, Argument(metavar="RUN", help="A run's folder.", show_default=False, readable=False)]
+RunPath = Annotated[
+    Path, Argument(metavar="RUN", help="A run's folder, or its address.", show_default=False, readable=False)
+]
 Task = Annotated[str | None, Option(help="The task; found from the columns if not given.")]
 Columns = Annotated[str | None, Option(metavar="ROLE=NAME,…", help="Which column holds which part of an example.")]
 Model = Annotated[str | None, Option(help="A known name, a folder, or a Hugging Face id.")]

@@ -16,11 +16,13 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # the base of its HTTP library
 from huggingface_hub.errors import LocalEntryNotFoundError as NotHere
 
+from kamerton.core.addresses import address_of
 from kamerton.core.errors import DataError, Fault
 from kamerton.core.figures import Figure
 from kamerton.core.files import scratch_folder
 from kamerton.core.messages import msg
 from kamerton.data.encoding import decode
+from kamerton.data.fetched import fetched_files
 from kamerton.data.named import ARCHIVES, ENDINGS, MAGIC, PACKED, format_of, is_aside, is_on_hub, is_pattern
 from kamerton.data.unpack import CHUNK, PACKERS, bytes_of, largest_of
 
@@ -45,11 +47,14 @@ def data_files(path: Path) -> list[Path]:
 
     Args:
         path: a file (even a missing one, if it can be nothing else), a folder, searched recursively, a pattern
-            (`data/*.csv`, `data/**/*.jsonl`), or an id like `org/name` of the Hugging Face hub.
+            (`data/*.csv`, `data/**/*.jsonl`), an address of one of these (`s3://bucket/rows.csv`), whose files are
+            fetched, or an id like `org/name` of the Hugging Face hub.
 
     Raises:
         DataError: there is no data file, or the path cannot be accessed.
     """
+    if address := address_of(path):
+        return fetched_files(address)
     try:
         if path.is_dir():
             if files := _listed(path):

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path, PurePath
 
+from kamerton.core.addresses import address_of
 from kamerton.core.errors import DataError, Fault
 from kamerton.core.files import shell_word
 from kamerton.core.messages import msg
@@ -63,7 +64,12 @@ def is_on_hub(path: Path) -> bool:
 
 
 def require_data(path: Path) -> None:
-    """Check that a path may be data: a file, a folder, a pattern, an id of the hub; raise `DataError` otherwise."""
+    """Check that a path may be data: a file, a folder, a pattern, an id of the hub; raise `DataError` otherwise.
+
+    Whether there is anything at an address shows when it is read.
+    """
+    if address_of(path):
+        return
     try:
         if path.is_dir():
             next(path.iterdir(), None)  # raises where it may not be listed
@@ -91,7 +97,7 @@ def _unreachable(path: Path, error: OSError) -> Fault:
 def require_text_or_file(source: str) -> None:
     """Check a text, or a data file, which must exist; a text that ends like a data file's name is taken for one."""
     _refuse_stream(source)
-    if format_of(Path(source)) in ENDINGS and not is_file(source):
+    if format_of(Path(source)) in ENDINGS and not names_data(source):
         command = f"echo {shell_word(source)} | kamerton predict RUN -"
         remedy = msg("give the path of a data file; if it is a text: {command}", command=command)
         raise DataError(Fault(NO_FILE, source, remedy))
@@ -107,6 +113,11 @@ def _refuse_stream(source: str) -> None:
     if is_stream:
         remedy = msg("write it to a file first; `kamerton predict RUN -` reads lines of standard input")
         raise DataError(Fault(msg("this is a pipe or a device, not a file"), source, remedy))
+
+
+def names_data(source: str) -> bool:
+    """Return whether a word names a file, or data at an address: it ends as their names do."""
+    return is_file(source) or (format_of(Path(source)) in ENDINGS and address_of(source) is not None)
 
 
 def is_file(source: str) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from kamerton.core.errors import DataError, Fault
 from kamerton.data.encoding import Source, decode
+from kamerton.data.fetched import shown_name
 from kamerton.data.find import Side, data_files, sides_of, unpacked
 from kamerton.data.kinds import HEAD, refuse_other
 from kamerton.data.named import ARCHIVES, PARTS, SHEETS, format_of, require_file
@@ -35,7 +36,7 @@ TABLE_READERS: dict[str, Callable[[Path, str], Table]] = {".parquet": read_parqu
 
 
 def read_table(path: Path, options: Options = FOUND) -> Table:
-    """Read a data file, or all of a folder, a pattern, or a data set of the Hugging Face hub, as one table.
+    """Read a data file, or all of a folder, a pattern, an address, or a data set of the Hugging Face hub, as one table.
 
     The end of a file's name says its format: CSV, TSV, JSON, JSONL, plain text, CoNLL (each also packed), Parquet,
     Arrow, workbooks; and zip and tar archives of such files. Each row knows its own file.
@@ -43,7 +44,7 @@ def read_table(path: Path, options: Options = FOUND) -> Table:
     Raises:
         DataError: there is no such file, one cannot be read as a whole, or more than half of its rows cannot.
     """
-    return joined(_all([(file, str(file)) for file in data_files(path)], partial(_read, options=options)))
+    return joined(_all([(file, shown_name(path, file)) for file in data_files(path)], partial(_read, options=options)))
 
 
 def _all(files: Sequence[tuple[Path, str]], read: Callable[[Sequence[Side]], Sequence[Table]]) -> list[Table]:

@@ -13,6 +13,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from kamerton.core import registry
+from kamerton.core.addresses import written_out
 from kamerton.core.contracts import AuditContext, Form, Method, ModelFacts, Task
 from kamerton.core.errors import DataError, Fault, ModelError
 from kamerton.core.figures import Figure
@@ -31,6 +32,7 @@ from kamerton.data.fates import (
     untested_classes,
     used_line,
 )
+from kamerton.data.fetched import forget_fetched
 from kamerton.data.find import data_files
 from kamerton.data.gate import Passed, pass_gate
 from kamerton.data.mixed import unified
@@ -132,12 +134,12 @@ def parse_data(recipe: Recipe) -> ParsedData:
     if split.test_path:
         tested = nearby(split.test_path)
         table = joined([table, read_table(tested, options)])
-        split = split.model_copy(update={"test_path": str(tested)})  # as the rows' places name it
+        split = split.model_copy(update={"test_path": written_out(tested)})  # as the rows' places name it
     table = unified(table, recipe.data.task, recipe.data.columns or {})
     if split.train_path:
         trained = nearby(split.train_path)
         table = joined([table, read_table(trained, options)])
-        split = split.model_copy(update={"train_path": str(trained)})
+        split = split.model_copy(update={"train_path": written_out(trained)})
     sides = find_sides(table, split)
     recognition = recognize(table, recipe.data.task, recipe.data.columns or {})
     decisions = {
@@ -346,6 +348,8 @@ def freeze(run: Run, clock: Clock, machine: Machine | None = None) -> Iterator[S
         run.write_state(_state(run.state, recipe, bound))
         run.write_data(split, findings, ledger)
         stage = clock.stage("split", _lines(_split_message(recipe, split), used, *_found(seen)))
+    if recipe.data.fetched == "removed":
+        forget_fetched(recipe.data.path)
     yield stage
 
 

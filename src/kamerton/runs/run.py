@@ -12,13 +12,14 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from pydantic import TypeAdapter
 
+from kamerton.core.addresses import address_of
 from kamerton.core.errors import Fault, RunError
 from kamerton.core.files import json_text, mode_of, shell_word
 from kamerton.core.message_json import message_from_json, message_to_json, numbers, to_json
@@ -39,6 +40,7 @@ from kamerton.core.records import (
 )
 from kamerton.runs.changes import LOCK, MANIFEST, RunChange, RunFiles, is_made_anew
 from kamerton.runs.logs import append_line, read_lines, write_lines
+from kamerton.runs.mirror import MARK, Mirror, local_folder
 from kamerton.runs.recipe import Recipe, resolve, to_yaml
 from kamerton.runs.servers import is_file
 from kamerton.runs.settings import validated
@@ -71,15 +73,17 @@ LEDGER_COLUMNS = ("id", "file", "line", "fate", "reason", "message")
 
 
 class Run:
-    """A run folder that exists.
+    """A run folder that exists, or the one here of a run at an address, which is written there with every commit.
 
     Raises:
-        RunError: the folder is not a run.
+        RunError: the folder is not a run, or there is none at the address.
     """
 
     def __init__(self, path: str | Path, files: RunFiles | None = None, device: str | None = None) -> None:
-        self.path, self.device = Path(path), device
+        address = address_of(path)
+        self.path, self.device = local_folder(address) if address else Path(path), device
         self.files = files or RunFiles(self.path)
+        self.mirror = Mirror.of(self.path)
         self.cache = self.path / "cache"
         """The folder of intermediate results; it is removed when the run has its result."""
         self.checkpoints = self.path / "checkpoints"
@@ -103,7 +107,8 @@ class Run:
     @contextmanager
     def creating(cls, path: str | Path, recipe: Recipe) -> Iterator[Run]:
         """Make a run as `create` does; it appears with all that the block writes into it, or not at all."""
-        folder = Path(path)
+        address = address_of(path)
+        folder = local_folder(address, new=True) if address else Path(path)
         try:
             if not (folder / LOCK).exists():
                 require_free(folder)
@@ -133,11 +138,17 @@ class Run:
             for run in self.inner:
                 with run.files.locked():
                     pass  # its last change is ended
+            if self.mirror:
+                self.mirror.push()  # what a stop kept from the address
             yield
 
-    def changing(self) -> AbstractContextManager[RunChange]:
+    @contextmanager
+    def changing(self) -> Iterator[RunChange]:
         """Commit all that the block writes at once; a stop before its end leaves the run as it was."""
-        return self.files.changing()
+        with self.files.changing() as change:
+            yield change
+        if self.mirror and not self.files.open:
+            self.mirror.push()
 
     @property
     def model(self) -> Path:
@@ -431,7 +442,7 @@ def require_free(folder: Path) -> None:
         remedy = Joined((resume_remedy(folder), msg("or choose another folder with --out")))
         raise RunError(Fault(msg("'{folder}' already holds a run", folder=str(folder)), remedy=remedy))
     begun = (folder / LOCK).exists()  # the first file of a run; a lone recipe may be the user's
-    own = {*REMAINS, LOCK, MANIFEST} if begun else {LOCK}
+    own = {*REMAINS, LOCK, MANIFEST, MARK} if begun else {LOCK, MARK}
     strange = [path for path in sorted(folder.iterdir()) if path.name not in own | HARMLESS and not _half(path)]
     if begun and (folder / "data").is_dir():
         strange += [path for path in sorted((folder / "data").iterdir()) if path.name not in FROZEN and not _half(path)]

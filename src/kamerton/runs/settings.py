@@ -105,7 +105,14 @@ class Group(BaseModel):
 class DataSettings(Group):
     """Which rows, parsed how."""
 
-    path: str = Field("", description="The data: a file, a folder, a pattern like data/*.csv, or a Hugging Face id.")
+    path: str = Field(
+        "",
+        description="The data: a file, a folder, a pattern like data/*.csv, an address of one of these "
+        "(s3://bucket/rows.csv), or a Hugging Face id.",
+    )
+    fetched: Literal["kept", "removed"] = Field(
+        "kept", description="What becomes of the private copies of data at an address when a run has its split."
+    )
     task: str | None = Field(None, description="The task; inferred from the columns if not given.")
     columns: dict[str, str] | None = Field(
         None, description="Which column plays which role: {text: review, label: stars}."

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from kamerton.core import registry
+from kamerton.core.addresses import address_of, written_out
 from kamerton.core.errors import Fault, RecipeError
 from kamerton.core.messages import msg
 from kamerton.data.named import is_pattern
@@ -41,7 +42,7 @@ def new_run(data: Path, out: Path | None, settings: Mapping[str, object]) -> Run
         RunError: the folder already holds a run.
     """
     written = data if data.suffix in RECIPES else None
-    given = settings if written else {"data.path": str(data), **settings}
+    given = settings if written else {"data.path": written_out(data), **settings}
     recipe, faults = _tried(partial(resolve, written, given))
     if recipe is None:  # the names of plug-ins are checked, too
         named = {path: v for path, v in given.items() if path in WORDS or path.startswith(("method.", "task."))}
@@ -128,7 +129,7 @@ def anchored(recipe: Recipe) -> Recipe:
 
 def _anchored(word: str | None) -> str | None:
     """Return the absolute path of an existing file or folder, or of a pattern."""
-    if not word or not (is_pattern(Path(word)) or Path(word).exists()):
+    if not word or address_of(word) or not (is_pattern(Path(word)) or Path(word).exists()):
         return word
     return str(Path.cwd() / word)  # a link stays a link
 

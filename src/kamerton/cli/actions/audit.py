@@ -5,6 +5,7 @@ from itertools import groupby
 from pathlib import Path
 
 from kamerton.cli.output import LISTED, listed, open_console, print_json, require_page
+from kamerton.core.addresses import written_out
 from kamerton.core.files import mode_of, permitting, shell_word
 from kamerton.core.message_json import to_json
 from kamerton.core.messages import Wording, msg
@@ -38,7 +39,7 @@ def run(
     """Audit the data; write a cleaned copy and a page if asked."""
     require_page(out)
     settings = {**flags, **dict(map(parse_assignment, assignments))}
-    parsed = choose_base(parse_data(resolve(None, {"data.path": str(data), **settings})))
+    parsed = choose_base(parse_data(resolve(None, {"data.path": written_out(data), **settings})))
     bound = bind(parsed) if "model.name" in settings else None
     findings = audit_examples(parsed, bound)
     after, cut = predicted_fates(parsed, findings, bound)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from kamerton.cli.output import open_console, print_json, require_page
+from kamerton.core.addresses import written_out
 from kamerton.core.figures import Figure
 from kamerton.core.message_json import to_json
 from kamerton.core.messages import msg
@@ -31,7 +32,7 @@ def run(
 ) -> None:
     """Draw the learning curve of a data file: print it, and write its page."""
     require_page(out)
-    recipe = resolve(None, {"data.path": str(data), **flags, **dict(map(parse_assignment, assignments))})
+    recipe = resolve(None, {"data.path": written_out(data), **flags, **dict(map(parse_assignment, assignments))})
     with Screen(open_console(stderr=True), voice(language)) as screen, choose_workers(on, cores) as workers:
         for item in draw_curve(recipe, target, workers):
             if isinstance(item, Curve):

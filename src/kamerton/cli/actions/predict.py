@@ -10,7 +10,7 @@ from kamerton.cli.streams import standard_input
 from kamerton.core.messages import msg
 from kamerton.core.records import Place
 from kamerton.data.encoding import lines_of
-from kamerton.data.named import is_file
+from kamerton.data.named import names_data
 from kamerton.deliver.predictor import Predictor, Served
 from kamerton.i18n.language import Language
 
@@ -79,7 +79,7 @@ def _answers(predictors: Sequence[Predictor], source: str) -> Iterator[tuple[Ser
     if source == "-":
         lines = tee(lines_of(standard_input(), "input", warn), len(predictors))
         answers = [predictor.predict_lines(mine) for predictor, mine in zip(predictors, lines, strict=True)]
-    elif is_file(source):
+    elif names_data(source):
         answers = [predictor.predict_file(Path(source)) for predictor in predictors]
     else:
         answers = [iter([Served(TEXT, predictor.predict([source])[0])]) for predictor in predictors]

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from kamerton.cli.output import listed, open_console, print_json
+from kamerton.core.addresses import written_out
 from kamerton.core.contracts import AuditContext
 from kamerton.core.message_json import to_json
 from kamerton.core.messages import Wording, msg
@@ -23,7 +24,7 @@ def run(
     data: Path, rows: int, flags: Mapping[str, object], assignments: Sequence[str], json: bool, language: Language
 ) -> None:
     """Show what the model gets for some rows."""
-    settings = {"data.path": str(data), **flags, **dict(map(parse_assignment, assignments))}
+    settings = {"data.path": written_out(data), **flags, **dict(map(parse_assignment, assignments))}
     parsed = choose_base(parse_data(resolve(None, settings)))
     bound = bind(parsed)
     shown = parsed.examples[:rows]

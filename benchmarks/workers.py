@@ -1,0 +1,111 @@
+"""Train eight seeds of a small model in order, in processes and on Ray: are results equal, and what do workers gain?
+
+Run by `make bench-ray`. Every way trains the same eight seeds of copies of one run, in turns, so that other work on the
+machine meets all of them; the fastest of the rounds counts. Start-up of workers is a part of the time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+os.environ |= {
+    "OMP_NUM_THREADS": "1",
+    "HF_HUB_OFFLINE": "1",
+    "KAMERTON_DEVICE": "cpu",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+
+from kamerton.core.pieces import Workers, choose_workers
+from kamerton.core.records import Stage
+from kamerton.pipeline.proof import repeat_with_seeds
+from kamerton.runs.run import Run
+from kamerton.session.new_run import new_run
+from kamerton.session.setup import Clock, open_setup
+from kamerton.tune import story
+from stories import reviews
+from tiny_models import tiny_encoder
+
+SEEDS = 8
+WAYS = (None, "processes:1", "processes:2", "ray:1", "ray:2")
+GAINS = (("processes:1", "processes:2"), ("ray:1", "ray:2"))
+MUST = 1.6
+
+
+def trained_once(folder: Path, rows: int, epochs: float) -> Path:
+    """Make a run that has everything but its other seeds."""
+    lines = [f'"{text}",{label}' for text, label in reviews(rows)]
+    (folder / "reviews.csv").write_text("\n".join(["text,label", *lines]), encoding="utf-8")
+    model = tiny_encoder(folder / "encoder")
+    settings = {
+        "model.name": str(model), "method.name": "full", "train.epochs": epochs, "train.learning_rate": 3e-3,
+        "train.patience": 1000, "seeds": SEEDS + 1, "evaluate.forgetting": "off", "prompt.search": False,
+    }  # fmt: skip
+    run = new_run(folder / "reviews.csv", folder / "run", settings)
+    for event in story(run):
+        if isinstance(event, Stage) and event.name == "artefact":
+            break
+    return run.path
+
+
+def timed(run: Run, workers: Workers) -> float:
+    began = time.perf_counter()
+    with workers:
+        for _ in repeat_with_seeds(run, open_setup(run), Clock(run), workers):
+            pass
+    return time.perf_counter() - began
+
+
+def found_by(run: Run) -> str:
+    """Hash the weights and the answers of all seeds."""
+    hashed = hashlib.sha256()
+    for again in run.repeats:
+        for file in sorted(again.model.glob("*.safetensors")):
+            hashed.update(file.read_bytes())
+        hashed.update(repr([one.predictions for one in again.read_answers()]).encode())
+    return hashed.hexdigest()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=1500)
+    parser.add_argument("--epochs", type=float, default=8)
+    parser.add_argument("--rounds", type=int, default=2)
+    options = parser.parse_args()
+    seconds: dict[str | None, list[float]] = {way: [] for way in WAYS}
+    with tempfile.TemporaryDirectory(prefix="kw-") as name:
+        first = trained_once(Path(name), options.rows, options.epochs)
+        results = set()
+        for number in range(options.rounds):
+            for way in WAYS:
+                copy = Path(name) / f"{number}-{way}"
+                shutil.copytree(first, copy)
+                run = Run(copy)
+                with run.locked():
+                    seconds[way].append(timed(run, choose_workers(way)))
+                results.add(found_by(run))
+                print(
+                    f"round {number + 1}: {way or 'in order'} {seconds[way][-1]:.1f} s, load {os.getloadavg()[0]:.1f}",
+                    flush=True,
+                )
+                shutil.rmtree(copy)
+    print(f"\n{SEEDS} seeds, weights and answers {'equal, bit for bit' if len(results) == 1 else 'DIFFER'}\n")
+    print("| way | seconds, each round | fastest |\n|---|---|---|")
+    for way, each in seconds.items():
+        print(f"| {way or 'in order'} | {', '.join(f'{one:.1f}' for one in each)} | {min(each):.1f} |")
+    gains = [(one, two, min(seconds[one]) / min(seconds[two])) for one, two in GAINS]
+    print()
+    for one, two, gain in gains:
+        print(f"{two} takes {gain:.2f} times less than {one} (must: {MUST})")
+    return int(len(results) > 1 or any(gain < MUST for _, _, gain in gains))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
