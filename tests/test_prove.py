@@ -29,10 +29,11 @@ from kamerton.core.outcomes import Answers
 from kamerton.core.records import Example, Prediction
 from kamerton.core.records import Place as At
 from kamerton.evaluate.diagnosis import diagnose_order
-from kamerton.models.elsewhere import inspect_tuned
+from kamerton.models.elsewhere import inspect_tuned, read_template
 from kamerton.models.inspect import inspect_folder
 from kamerton.models.load import PLAIN_TEMPLATE, load_tokenizer
 from kamerton.models.saved import load_saved, unplaced
+from kamerton.pipeline.imported import imported
 from kamerton.pipeline.prepare import bind, choose_base, parse_data
 from kamerton.plugins.exports._gguf_weights import write_model
 from kamerton.plugins.exports._llama_cpp import LIBRARY
@@ -638,6 +639,40 @@ def test_a_lost_template_is_told(planted, decoder_folder):
     told = _told(planted, decoder_folder)
     assert told["the tuned model has no chat template, and its base has one: requests are written plainly"] == "severe"
     assert load_tokenizer(inspect_folder(decoder_folder, ""), planted).chat_template == PLAIN_TEMPLATE
+
+
+def test_a_missing_generation_prompt_is_told(planted, decoder_folder):
+    template = (planted / "chat_template.jinja").read_text("utf-8")
+    begun = re.sub(r"\{%-? if add_generation_prompt %\}.*?\{%-? endif %\}", "", template, flags=re.DOTALL)
+    assert begun != template
+    (planted / "chat_template.jinja").write_text(begun, encoding="utf-8")
+    told = _told(planted, decoder_folder)
+    [title] = [title for title, severity in told.items() if "the model has to write it" in title]
+    assert told[title] == "severe" and "'<|im_start|>assistant'" in title
+
+
+def test_a_template_of_the_users_takes_the_place_of_a_wrong_one(shop, talked, planted, decoder_folder):
+    right = (planted / "chat_template.jinja").read_text("utf-8")
+    (shop.folder / "right.jinja").write_text(right, encoding="utf-8")
+    (planted / "chat_template.jinja").write_text(OTHER_TEMPLATE, encoding="utf-8")
+    run, out = _proven(shop, "mended", *SAME, "--tuned", str(planted), "--template", "right.jinja")
+    assert _tuned(run) == _tuned(talked[0]) and "chat template writes" not in out
+    assert (run.model / "chat_template.jinja").read_text("utf-8") == right
+
+
+def test_a_template_is_given_to_an_adapter_without_a_tokenizer(planted, decoder_folder, tmp_path):
+    for path in planted.glob("*token*"):
+        path.unlink()
+    (planted / "chat_template.jinja").unlink()
+    (tmp_path / "other.jinja").write_text(OTHER_TEMPLATE, encoding="utf-8")
+    both = imported(inspect_tuned(str(planted)), inspect_folder(decoder_folder, "base"), str(tmp_path / "other.jinja"))
+    assert both.tokenizer.chat_template == OTHER_TEMPLATE != both.base.chat_template
+    (tmp_path / "other.jinja").write_text("{% for", encoding="utf-8")
+    with pytest.raises(KamertonError, match="first use of this file failed") as caught:
+        read_template(tmp_path / "other.jinja")
+    assert "other.jinja" in str(caught.value)
+    with pytest.raises(KamertonError, match="the file cannot be read"):
+        read_template(tmp_path / "none.jinja")
 
 
 def test_another_end_token_is_told(planted, decoder_folder):

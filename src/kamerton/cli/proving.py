@@ -39,6 +39,9 @@ def prove(
     labels: Annotated[
         str | None, Option(metavar="A,B,…", help="The data's labels in the order of the model's outputs.")
     ] = None,
+    template: Annotated[
+        Path | None, Option(metavar="FILE", help="The model's chat template, where its own is wrong or missing.")
+    ] = None,
     tuned_model: Annotated[str | None, Option(metavar="NAME", help="The model's name on the server.")] = None,
     key_env: Annotated[
         str | None, Option(metavar="VARIABLE", help="The environment variable with the server's key.")
@@ -66,6 +69,7 @@ def prove(
         "model.tuned_name": tuned_model,
         "model.tuned_key": key_env,
         "model.labels": labels,
+        "model.template": str(template) if template else None,
         "model.device": device,
         "split.train_path": str(trained_on) if trained_on else None,
         "split.by": "test" if all_test else None,

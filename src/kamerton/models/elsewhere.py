@@ -2,14 +2,15 @@
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from kamerton.core.contracts import ModelFacts, ModelHead
 from kamerton.core.errors import Fault, ModelError
-from kamerton.core.files import sync
+from kamerton.core.files import scratch_folder, sync
 from kamerton.core.messages import Message, msg
+from kamerton.models.first_use import misbehavior
 from kamerton.models.heads import PURPOSES, UNNAMED, empty_model, missing_heads, output_names
 from kamerton.models.inspect import file_hashes, fingerprint, fingerprints, inspect_folder, require_safe
 from kamerton.models.locate import commit_of, named_folder
@@ -17,6 +18,7 @@ from kamerton.models.merge import CLASSES, HEAD, HEADED
 from kamerton.models.naming import ADAPTER, CONFIG, TOKENIZERS, architecture, read_settings
 
 INDEX = "model.safetensors.index.json"
+TEMPLATE = "chat_template.jinja"
 LICENCES = ("LICENSE*", "LICENCE*", "NOTICE*")
 """What must go with a copy of the weights."""
 GIVE_BASE = msg("name the base model with --base, as a folder or a Hugging Face id")
@@ -109,6 +111,24 @@ def has_tokenizer(folder: Path) -> bool:
     return any((folder / name).is_file() for name in TOKENIZERS)
 
 
+def read_template(file: Path) -> str:
+    """Read a chat template from a file of its own, after its first use as of any model's.
+
+    Raises:
+        ModelError: it cannot be read, or must not be used.
+    """
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        rule = msg("the file cannot be read: {reason}", reason=str(error))
+        raise ModelError(Fault(rule, str(file), msg("name a file with a chat template"))) from None
+    with scratch_folder() as folder:
+        (folder / TEMPLATE).write_text(text, encoding="utf-8")
+        if faults := misbehavior(folder):
+            raise ModelError([replace(fault, place=str(file)) for fault in faults])
+    return text
+
+
 # ── what fits ─────────────────────────────────────────────────────────────────────────────────
 
 
@@ -170,11 +190,11 @@ def require_base(tuned: TunedModel, base: ModelFacts) -> None:
 # ── the copy of a run ─────────────────────────────────────────────────────────────────────────
 
 
-def copy_model(tuned: TunedModel, folder: Path) -> None:
+def copy_model(tuned: TunedModel, folder: Path, template: str = "") -> None:
     """Copy what transformers, PEFT and tokenizers read of a model, and its licence, into a new folder.
 
-    A hard link would change with the source: trainers write over their files in place. What else lies beside the
-    weights, such as optimizer states, is left out.
+    A template that is given takes the place of its own. A hard link would change with the source: trainers write over
+    their files in place. What else lies beside the weights, such as optimizer states, is left out.
     """
     names = [*file_hashes(tuned.folder), INDEX, *(path.name for one in LICENCES for path in tuned.folder.glob(one))]
     for name in names:
@@ -183,4 +203,7 @@ def copy_model(tuned: TunedModel, folder: Path) -> None:
             target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             shutil.copyfile(source, target)
             sync(target)
+    if template:
+        (folder / TEMPLATE).write_text(template, encoding="utf-8")
+        sync(folder / TEMPLATE)
     sync(folder)

@@ -15,7 +15,15 @@ from kamerton.core.figures import Figure
 from kamerton.core.messages import Joined, Wording, msg
 from kamerton.core.records import Example, Finding, LedgerEntry, Stage
 from kamerton.data.parts import Sides
-from kamerton.models.elsewhere import GIVE_BASE, TunedModel, copy_model, inspect_tuned, require_base, require_head
+from kamerton.models.elsewhere import (
+    GIVE_BASE,
+    TunedModel,
+    copy_model,
+    inspect_tuned,
+    read_template,
+    require_base,
+    require_head,
+)
 from kamerton.models.inspect import fingerprints
 from kamerton.models.load import load_tokenizer
 from kamerton.models.locate import unknown_model
@@ -61,8 +69,8 @@ def without_trained(examples: Sequence[Example], sides: Sides) -> tuple[list[Exa
 def trained_finding(left_out: Sequence[LedgerEntry], rows: int) -> Finding:
     """Report the rows that were left out because the model was trained on them."""
     title = msg(
-        "{count} of {rows} rows are among those that the model was trained on, or nearly like one of them; they are "
-        "not tested on",
+        "{count} of {rows} rows {count:is|are} among those that the model was trained on, or nearly like one of "
+        "them; {count:it is|they are} not tested on",
         count=len(left_out),
         rows=rows,
     )
@@ -143,17 +151,17 @@ def fit(recipe: Recipe, tuned: TunedModel, facts: ModelFacts, task: Task, exampl
     return recipe.decide(decisions)
 
 
-def imported(tuned: TunedModel, facts: ModelFacts) -> Imported:
-    """Load the tokenizers of a tuned model and of its base.
+def imported(tuned: TunedModel, facts: ModelFacts, template: str | None) -> Imported:
+    """Load the tokenizers of a tuned model, with the template of a file if one is given, and of its base.
 
     Raises:
         ModelError: one cannot be read, or they are not of one vocabulary.
     """
     base = load_tokenizer(facts)
-    if not tuned.has_tokenizer:
-        return Imported(tuned, base, base)
-    own = load_tokenizer(facts, tuned.folder)
+    own = load_tokenizer(facts, tuned.folder if tuned.has_tokenizer else None)
     require_vocabulary(tuned, own, base)
+    if template:
+        own.chat_template = read_template(Path(template))
     return Imported(tuned, own, base)
 
 
@@ -172,9 +180,13 @@ def import_model(run: Run, clock: Clock) -> Iterator[Stage]:
         rule = msg("the tuned model '{model}' has changed since this run began: {parts}", model=tuned.name, parts=parts)
         raise RunError(Fault(rule, str(tuned.folder), msg("restore the model, or start a new run")))
     setup = open_setup(run)
-    require_change(replace(setup, tokenizer=imported(tuned, setup.facts).tokenizer), tuned)
+    own, given = imported(tuned, setup.facts, run.recipe.model.template).tokenizer, run.recipe.model.template
+    require_change(replace(setup, tokenizer=own), tuned)
     with run.changing() as change:
-        copy_model(tuned, change.path(MODEL))
+        folder = change.path(MODEL)
+        if given and not tuned.has_tokenizer:
+            own.save_pretrained(folder)
+        copy_model(tuned, folder, str(own.chat_template) if given else "")
         stage = clock.stage("import", msg("copied into {folder}", folder=str(run.path / MODEL)))
     yield stage
 

@@ -214,7 +214,7 @@ def bind(parsed: ParsedData) -> BoundData:
     if words != recipe.model.new_tokens:
         reason = msg("the lines of {file}", file=str(recipe.model.new_tokens))
         recipe = recipe.settle({"model.new_tokens": Decision(words, reason)})
-    both = imported(tuned, facts) if tuned else None
+    both = imported(tuned, facts, recipe.model.template) if tuned else None
     tokenizer = both.tokenizer if both else add_words(base_tokenizer(facts), words)
     if form.ends:
         require_end(tokenizer, str(tuned.folder) if tuned and tuned.has_tokenizer else facts.folder)

@@ -35,6 +35,7 @@ from kamerton.core.errors import Fault, RecipeError, Unusable, nearest
 from kamerton.core.message_json import from_json, message_from_json, message_to_json, to_json
 from kamerton.core.messages import Wording, msg
 from kamerton.core.readers import LARGEST_YAML, parse_yaml, read_bytes
+from kamerton.runs.servers import SERVER
 from kamerton.runs.settings import (
     AugmentSettings,
     BenchmarkSettings,
@@ -72,10 +73,6 @@ def _rate(value: float | str) -> float | str:
 Rate = Annotated[Annotated[float, Field(allow_inf_nan=True)] | str, AfterValidator(_rate)]
 UNION = re.compile(r"^(str|float)$|\[")
 """What pydantic adds to a setting's path where a value fits none of several types."""
-ADDRESS = r"^(?i:https?)://([\w.-]+|\[[0-9a-fA-F:.]+\])(:[1-6]?\d{1,4})?(/[^\s?#@\\]*)?$"
-"""A server's address, up to and including /v1."""
-SERVER = rf"{ADDRESS}|^[^\n]+\.(?i:gguf)$"
-"""The same, or a file that llama.cpp's server answers for."""
 VARIABLE = r"^([A-Za-z_][A-Za-z_0-9]*)?$"
 NotNegative = Annotated[float, Field(ge=0)]
 Portion = Annotated[float, Field(ge=0, lt=1)]
@@ -91,8 +88,8 @@ class ModelSettings(Group):
     )
     tuned: str | None = Field(
         None,
-        description="A model that was tuned elsewhere, to be judged instead of training one (`kamerton prove`): a "
-        "folder or a Hugging Face id of plain weights or of a PEFT adapter over `name`.",
+        description="A model that was tuned elsewhere, to be judged and not trained (`kamerton prove`): a folder or a "
+        "Hugging Face id of plain weights or of a PEFT adapter over `name`.",
     )
     tuned_at: str | None = Field(
         None,
@@ -111,6 +108,7 @@ class ModelSettings(Group):
         description="The labels of the data in the order of the outputs of the model that was tuned elsewhere; found "
         "by the names of its outputs if not given.",
     )
+    template: str | None = Field(None, description="The chat template of such a model, a file; its own if not given.")
     device: str = Field(
         "auto",
         pattern=r"^[a-z]+(:\d+)?$",

@@ -18,8 +18,11 @@ from kamerton.core.messages import Message, msg
 from kamerton.runs.logs import read_lines
 from kamerton.runs.settings import misfit
 
+ADDRESS = r"^(?i:https?)://([\w.-]+|\[[0-9a-fA-F:.]+\])(:[1-6]?\d{1,4})?(/[^\s?#@\\]*)?$"
+"""A server's address, up to and including /v1."""
+SERVER = rf"{ADDRESS}|^[^\n]+\.(?i:gguf)$"
+"""The same, or a file that llama.cpp's server answers for."""
 FILE = re.compile(r".+\.gguf", re.IGNORECASE | re.DOTALL)
-"""In place of an address, a file that llama.cpp's server answers for."""
 LOCAL = re.compile(r"https?://(localhost|127\.0\.0\.1|\[::1\])([:/]|$)", re.IGNORECASE)
 """Addresses on this machine."""
 Tokens = Annotated[int, Field(ge=0, le=10**9)]

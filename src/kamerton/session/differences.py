@@ -13,7 +13,7 @@ from kamerton.core.contracts import ModelFacts
 from kamerton.core.errors import Fault, ModelError
 from kamerton.core.messages import Joined, Message, Wording, msg, verbatim
 from kamerton.core.records import Finding, Turn
-from kamerton.forms.templates import RefusedError
+from kamerton.forms.templates import RefusedError, render
 from kamerton.forms.turns import frame_of, tokenize, write_exchange
 from kamerton.models.elsewhere import GIVE_BASE, TunedModel
 from kamerton.models.load import PLAIN_TEMPLATE
@@ -25,7 +25,7 @@ LOOKED_AT = 200
 MOVED = 0.01
 """Share of the base's tokens that may have other ids in the tuned model before it is no model of this base."""
 SHOWN = 5
-ASKED, ANSWERED = "2 + 2?", "4"
+ASKED, ANSWERED = "2 + 2?", "four"
 """A request and its answer, to see what a template writes around them."""
 SERVE_AS_SAVED = msg("serve the model with the tokenizer and the template that lie beside it, not with the base's")
 
@@ -40,6 +40,8 @@ class Written:
     """Beginning tokens at its start once the tokenizer has added its own."""
     ends: bool
     """Whether the template writes the end token behind the answer."""
+    header: str
+    """What stands before an answer, and is not written behind a request: the model has to write it."""
 
 
 def require_vocabulary(tuned: TunedModel, own: PreTrainedTokenizerBase, base: PreTrainedTokenizerBase) -> None:
@@ -165,6 +167,11 @@ def _templates(own: PreTrainedTokenizerBase, base: PreTrainedTokenizerBase) -> I
         same = theirs is not None and theirs.doubled == ours.doubled
         remedy = msg("tokenize rendered prompts with add_special_tokens=False, in training and in serving")
         yield _finding("note" if same else "warning", rule, remedy)
+    if ours.header:
+        rule = msg("the chat template writes no '{header}' behind a request, and the answer begins with it: the model "
+                   "has to write it", header=one_line(ours.header, 40))  # fmt: skip
+        remedy = msg("begin the assistant's turn in the template where add_generation_prompt is true (--template FILE)")
+        yield _finding("warning" if theirs is not None and theirs.header else "severe", rule, remedy)
     if not ours.ends and (theirs is None or theirs.ends):
         rule = msg("the chat template does not write the end token '{token}' behind an answer: a model trained with it "
                    "is not taught to end", token=str(own.eos_token))  # fmt: skip
@@ -175,8 +182,10 @@ def _templates(own: PreTrainedTokenizerBase, base: PreTrainedTokenizerBase) -> I
 
 def _written(tokenizer: PreTrainedTokenizerBase) -> Written | None:
     """Render a request and its answer; None if the template refuses it."""
+    request = Turn("user", ASKED)
     try:
-        exchange = write_exchange([Turn("user", ASKED)], ANSWERED, tokenizer)
+        exchange = write_exchange([request], ANSWERED, tokenizer)
+        begun = render([request], tokenizer, open_end=True) != render([request], tokenizer, open_end=False)
     except RefusedError:
         return None
     prompt, answer = tokenize([exchange.prompt, exchange.answer], tokenizer)
@@ -184,7 +193,8 @@ def _written(tokenizer: PreTrainedTokenizerBase) -> Written | None:
     whole = [*frame_of(tokenizer).before, *prompt]
     first = next((at for at, id in enumerate(whole) if id != begin), len(whole)) if begin is not None else 0
     names = tuple(map(str, tokenizer.convert_ids_to_tokens([*prompt, *answer])))
-    return Written(names, first, tokenizer.eos_token_id is None or tokenizer.eos_token_id in answer)
+    header = "" if begun else "".join(exchange.answer).partition(ANSWERED)[0].strip()
+    return Written(names, first, tokenizer.eos_token_id is None or tokenizer.eos_token_id in answer, header)
 
 
 def _sample(whose: Message, written: Written) -> Joined:

@@ -118,6 +118,7 @@ def anchored(recipe: Recipe) -> Recipe:
             "name": model.name if model.name in names() else _anchored(model.name),
             "tuned": _anchored(model.tuned),
             "tuned_at": _anchored(model.tuned_at),
+            "template": _anchored(model.template),
             "new_tokens": _anchored(words) if isinstance(words, str) else words,
         },
         "prompt": {"against": _anchored(prompt.against)},
