@@ -1,4 +1,4 @@
-"""Write docs/reference.md out of the code, docs/data.md out of docs/layouts/, docs/models-to-choose.md out of the data.
+"""Write docs/reference.md and scale.md out of code, data.md out of docs/layouts/, models-to-choose.md out of data.
 
 The reference has every command, plug-in and setting in its own words. The examples are read by tests/test_layouts.py.
 
@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import scale
 import yaml
 from pydantic import BaseModel
 from typer.main import get_group
@@ -237,7 +238,7 @@ def model_row(model: PublishedModel) -> tuple[str, ...]:
     return name, size, context, str(spoken(model)), licence, allowed, good_for, scores, ", ".join(model.sources)
 
 
-PAGES = {"reference.md": page, "data.md": data_page, "models-to-choose.md": models_page}
+PAGES = {"reference.md": page, "data.md": data_page, "models-to-choose.md": models_page, "scale.md": scale.page}
 
 
 def main(arguments: Sequence[str]) -> int:
