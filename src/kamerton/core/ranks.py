@@ -11,7 +11,7 @@ from pathlib import Path
 
 from kamerton.core.files import shell_word, write_text
 
-ERROR_FILE = "TORCHELASTIC_ERROR_FILE"
+ERROR_FILE, RANK = "TORCHELASTIC_ERROR_FILE", "RANK"
 LAUNCHED_AS = "KAMERTON_LAUNCH"
 """The environment variable with the command line that started the processes of `kamerton launch`, up to `--`."""
 RECORD, RUN = "error.json", "run"
@@ -31,7 +31,7 @@ class FailureRecord:
 
 def is_launched() -> bool:
     """Return whether this is a process that `kamerton launch` started, which reports then what no user can mend."""
-    return LAUNCHED_AS in os.environ and ERROR_FILE in os.environ
+    return LAUNCHED_AS in os.environ and _error_file() is not None
 
 
 def resume_command(run: Path) -> str:
@@ -41,8 +41,8 @@ def resume_command(run: Path) -> str:
 
 def note_run(run: Path) -> None:
     """Leave the path of the run that this process works on."""
-    if path := os.environ.get(ERROR_FILE):
-        write_text(Path(path).with_name(RUN), str(run))
+    if path := _error_file():
+        write_text(path.with_name(RUN), str(run))
 
 
 def noted_run(folder: Path) -> Path | None:
@@ -53,10 +53,16 @@ def noted_run(folder: Path) -> Path | None:
 
 def record_failure(text: str, trace: str = "") -> None:
     """Leave why this process fails, in the form of torch's `record`."""
-    if path := os.environ.get(ERROR_FILE):
+    if path := _error_file():
         now = time.time()
         extra = {"py_callstack": trace, "timestamp": str(int(now)), "seconds": now}
-        write_text(Path(path), json.dumps({"message": {"message": text, "extraInfo": extra}}))
+        write_text(path, json.dumps({"message": {"message": text, "extraInfo": extra}}))
+
+
+def _error_file() -> Path | None:
+    """Return where this process leaves why it fails; None if it is no rank, as the children of one are not."""
+    path = os.environ.get(ERROR_FILE)
+    return Path(path) if path and RANK in os.environ else None
 
 
 def read_failure(folder: Path) -> FailureRecord | None:

@@ -81,7 +81,8 @@ def launch(processes: int, program: Sequence[str], nodes: Nodes, environment: Ma
         torch.distributed.DistError: the nodes did not meet.
     """
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # failures are reported once, at the end
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, CORES // processes)))
+    if processes > 1:  # one has all cores by itself
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, CORES // processes)))
     os.environ.update(environment)
     logs = Path(tempfile.mkdtemp(prefix="kamerton-launch-"))
     first = nodes.rank * processes
