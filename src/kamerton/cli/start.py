@@ -9,6 +9,7 @@ from kamerton.cli.speech import speak, worded
 from kamerton.cli.streams import decoded_arguments, prepare_streams
 from kamerton.core import registry
 from kamerton.core.messages import msg
+from kamerton.core.system import launched_processes
 from kamerton.i18n.language import language_asked
 
 NOTHING_STARTED = msg("kamerton: stopped; nothing was started")
@@ -23,6 +24,7 @@ def main() -> None:
             leave_at_once(worded(NOTHING_STARTED))
             prepare_streams()
             sys.argv[1:] = decoded_arguments(sys.argv[1:])
-            sys.exit(registry.load("kamerton.cli.app:run")())
+            several = launched_processes() > 1
+            sys.exit(registry.load("kamerton.cli.together:run" if several else "kamerton.cli.app:run")())
     finally:
         ignore_interrupts()

@@ -1,6 +1,6 @@
 """The engine: a model with its tokenizer and proven layouts; all inference goes through it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +14,7 @@ from transformers import GenerationConfig, PreTrainedTokenizerBase
 from kamerton.core.contracts import ModelFacts
 from kamerton.core.records import Encoded, Example
 from kamerton.engine.continuous import ContinuousBatch
+from kamerton.engine.dealing import dealt_out
 from kamerton.engine.decode import Decoding, answer_all, can_decode, greedy, sampling
 from kamerton.engine.encoder_decoder import EncoderDecoderBatch
 from kamerton.engine.frozen import run_frozen_once
@@ -66,6 +67,20 @@ class TorchEngine:
     """The active one of several adapters over one base; the only one if empty."""
     samples: Sequence[Encoded] = ()
     """A few encoded rows, for what is proven when it is first needed."""
+    number: int = 0
+    """Its number in all processes, if all hold it and its weights are the same; 0 if only this one does."""
+
+    @property
+    def limits(self) -> Mapping[str, object]:
+        """What may be changed by `replace` without another model: the settings of answers, and the adapter."""
+        return {
+            "max_tokens": self.max_tokens,
+            "max_new_tokens": self.max_new_tokens,
+            "tokens_per_pass": self.tokens_per_pass,
+            "temperature": self.temperature,
+            "seed": self.seed,
+            "adapter": self.adapter,
+        }
 
     def activate(self) -> None:
         """Set evaluation mode and the adapter, whatever the model was used for before."""
@@ -74,32 +89,48 @@ class TorchEngine:
         if self.adapter and model.active_adapter != self.adapter:
             model.set_adapter(self.adapter)
 
-    @torch.no_grad()
     def read(self, items: Sequence[Encoded]) -> list[np.ndarray]:
         """Return the logits at each item's output positions: arrays `[outputs, classes]`, float32."""
+        [results] = dealt_out(TorchEngine._read, self, items)
+        return results
+
+    def losses(self, items: Sequence[Encoded]) -> np.ndarray:
+        """Return each item's negative log-likelihood, summed over its output positions: `[items]`, nats."""
+        [results] = dealt_out(TorchEngine._losses, self, items)
+        return np.array(results, dtype=float)
+
+    def generate(self, prompts: Sequence[Encoded]) -> list[str]:
+        """Continue each prompt until the end token or `max_new_tokens`; return the new text."""
+        return self.answer((), prompts)[1]
+
+    def answer(self, items: Sequence[Encoded], prompts: Sequence[Encoded]) -> tuple[np.ndarray, list[str]]:
+        """Return the losses of `items` and the continuations of `prompts`; what both begin with is run once."""
+        losses, answers = dealt_out(TorchEngine._answer, self, items, prompts)
+        return np.array(losses, dtype=float), [self.tokenizer.decode(row, skip_special_tokens=True) for row in answers]
+
+    def embed(self, items: Sequence[Encoded]) -> np.ndarray:
+        """Return the mean of the last hidden states of each item, unit length: `[items, hidden]`."""
+        [results] = dealt_out(TorchEngine._embed, self, items)
+        return np.array(results, dtype=np.float32).reshape(len(items), self.facts.hidden)
+
+    @torch.no_grad()
+    def _read(self, items: Sequence[Encoded]) -> tuple[list[np.ndarray]]:
         results: list[np.ndarray] = [np.empty(0)] * len(items)
         for indices, logits in self._passes(items):
             parts = logits.float().cpu().split([len(items[i].output_positions) for i in indices])
             for i, part in zip(indices, parts, strict=True):
                 results[i] = part.numpy()
-        return results
+        return (results,)
 
     @torch.no_grad()
-    def losses(self, items: Sequence[Encoded]) -> np.ndarray:
-        """Return each item's negative log-likelihood, summed over its output positions: `[items]`, nats."""
+    def _losses(self, items: Sequence[Encoded]) -> tuple[list[float]]:
         results = np.zeros(len(items))
         for indices, logits in self._passes(items):
             results[indices] = target_losses(logits.float(), [items[i] for i in indices]).cpu().numpy()
-        return results
+        return (results.tolist(),)
 
     @torch.no_grad()
-    def generate(self, prompts: Sequence[Encoded]) -> list[str]:
-        """Continue each prompt until the end token or `max_new_tokens`; return the new text."""
-        return self.answer((), prompts)[1]
-
-    @torch.no_grad()
-    def answer(self, items: Sequence[Encoded], prompts: Sequence[Encoded]) -> tuple[np.ndarray, list[str]]:
-        """Return the losses of `items` and the continuations of `prompts`; what both begin with is run once."""
+    def _answer(self, items: Sequence[Encoded], prompts: Sequence[Encoded]) -> tuple[list[float], list[list[int]]]:
         self.activate()
         if self.prompt_decoder:
             losses, answers = self.prompt_decoder.answer_all(self.model, items, prompts, self._decoding, self._budget)
@@ -111,9 +142,9 @@ class TorchEngine:
                 if self._encoded_once:
                     losses, answers = self._encoded_once.answer_all(items, prompts)
                 else:
-                    losses = self.losses(items).tolist()
+                    [losses] = self._losses(items)
                     answers = continue_all(self.model, prompts, self._generation, self.tokens_per_pass // 2)
-        return np.array(losses), [self.tokenizer.decode(row, skip_special_tokens=True) for row in answers]
+        return list(losses), list(answers)
 
     @torch.no_grad()
     def continuous_batch(self) -> ContinuousBatch | EncoderDecoderBatch | None:
@@ -178,8 +209,7 @@ class TorchEngine:
         )
 
     @torch.no_grad()
-    def embed(self, items: Sequence[Encoded]) -> np.ndarray:
-        """Return the mean of the last hidden states of each item, unit length: `[items, hidden]`."""
+    def _embed(self, items: Sequence[Encoded]) -> tuple[list[np.ndarray]]:
         self.activate()
         whole = [replace(item, output_positions=tuple(range(len(item.tokens)))) for item in items]
         results = np.zeros((len(items), self.facts.hidden), dtype=np.float32)
@@ -189,7 +219,7 @@ class TorchEngine:
             hidden = self.layout.hidden(below, chosen).float().cpu()
             for i, part in zip(batch, hidden.split([len(item.tokens) for item in chosen]), strict=True):
                 results[i] = part.mean(dim=0).numpy()
-        return results / (np.linalg.norm(results, axis=1, keepdims=True) + 1e-12)
+        return (list(results / (np.linalg.norm(results, axis=1, keepdims=True) + 1e-12)),)
 
     def _passes(self, items: Sequence[Encoded]) -> Iterator[Pass]:
         """Run items through the model, as many at once as the budgets of tokens and logits allow."""

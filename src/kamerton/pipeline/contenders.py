@@ -18,6 +18,7 @@ from kamerton.core.errors import Fault, RecipeError, RunError
 from kamerton.core.messages import Joined, msg
 from kamerton.core.outcomes import Answers, Forgetting
 from kamerton.core.records import Example, Prediction, RunEvent
+from kamerton.engine.engine import TorchEngine
 from kamerton.evaluate.score import measure
 from kamerton.models.served import served_facts
 from kamerton.runs.changes import REPLIES, TUNED_REPLIES
@@ -25,6 +26,7 @@ from kamerton.runs.recipe import PromptSettings
 from kamerton.runs.run import Run
 from kamerton.runs.servers import is_file, key_for, title_of
 from kamerton.session.engines import untuned_engine
+from kamerton.session.everywhere import engine_everywhere
 from kamerton.session.setup import Clock, Setup, make_form, metric_names
 
 TEMPLATE_ROOM, MOST_CONTEXT = 512, 1 << 15
@@ -63,7 +65,7 @@ def ask_untuned(run: Run, setup: Setup, clock: Clock) -> Iterator[RunEvent]:
         strategies = _server_strategies(run, setup, servers)
         if setup.facts.folder:  # else only a server has the base model
             given = setup.split, settings, shots, score, setup.recipe.seed
-            prompting = Prompting(setup.form, untuned_engine(setup), *given)
+            prompting = Prompting(setup.form, engine_everywhere(_untuned, run, setup), *given)
             strategies = [*(yield from prompting.strategies()), *strategies]
         selections = {one.name: one.selection for one in strategies if one.selection.ways}
         run.write_state(replace(run.state, selections=selections))
@@ -74,6 +76,10 @@ def ask_untuned(run: Run, setup: Setup, clock: Clock) -> Iterator[RunEvent]:
                 chosen = [selection_message(one.selection)] if one.selection.ways else []
                 yield clock.stage("untuned", Joined([one.title, *chosen, *one.failures(len(answers.predictions))]))
     run.write_state(replace(run.state, contended=True))
+
+
+def _untuned(_run: Run, setup: Setup) -> TorchEngine:
+    return untuned_engine(setup)
 
 
 def record_answers(run: Run, setup: Setup, answers: Answers) -> None:

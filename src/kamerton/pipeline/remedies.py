@@ -22,6 +22,7 @@ from kamerton.core.outcomes import Answers, Attempt, Diagnosis
 from kamerton.core.pieces import HERE, Done, Workers, WorkItem, Workload
 from kamerton.core.records import Event, RunEvent, Split, Stage, Validated
 from kamerton.data.augment import Augmentation, add_variants
+from kamerton.engine.dealing import alone
 from kamerton.engine.engine import TorchEngine
 from kamerton.evaluate.diagnosis import diagnose, diagnose_answers, diagnose_classes
 from kamerton.forgetting.decide import DECISIONS, conclude_forgetting, deciding
@@ -33,6 +34,7 @@ from kamerton.pipeline.training import score_validation, tuned_engine
 from kamerton.runs.recipe import AUTO, Recipe
 from kamerton.runs.run import LOG, MODEL, Run
 from kamerton.session.engines import saved_engine
+from kamerton.session.everywhere import engine_everywhere
 from kamerton.session.machine import this_machine
 from kamerton.session.planner import candidates, settings
 from kamerton.session.setup import Clock, Setup, make_method, metric_names, open_setup
@@ -74,6 +76,7 @@ def apply_remedies(
     setup = replace(setup, recipe=run.recipe)  # the learning rate may have been found since
     if not setup.recipe.remedy.names or run.read_attempts():
         return setup, engine
+    engine = alone(engine)  # its weights will be set
     bench = Bench(setup, engine)
     first = bench.measure(engine, Plan("", 0, {}))
     attempts = [first]
@@ -107,7 +110,7 @@ def apply_remedies(
         stage = clock.stage("remedies", msg("kept: {attempt}", attempt=kept))
     yield stage
     setup = open_setup(run)
-    return setup, saved_engine(run, setup)
+    return setup, engine_everywhere(saved_engine, run, setup)
 
 
 def _symptoms(run: Run, setup: Setup, engine: TorchEngine, first: Attempt) -> set[str]:
@@ -131,6 +134,7 @@ def turn_dial(setup: Setup, engine: TorchEngine, strength: float | None = None) 
 
     A `strength` that is given is measured beside the full one, and chosen whatever the result.
     """
+    engine = alone(engine)
     bench = Bench(setup, engine)
     attempts = [bench.measure(engine, Plan("", 0, {}))]
     for value in [strength] if strength else setup.recipe.remedy.strengths:
@@ -296,7 +300,7 @@ def try_remedy(bench: Bench, trial: RemedyTrial) -> Generator[RunEvent, None, At
     with again.locked():
         try:
             if VARIANTS in plan.changes:
-                setup = replace(setup, split=(yield from with_variants(again, setup, clock)))
+                setup = replace(setup, split=(yield from with_variants(again, setup, clock)), origin=again.path)
                 if len(setup.split.added) == len(bench.setup.split.added):
                     return None
             trained = yield from tuned_engine(again, setup, clock)

@@ -1,9 +1,11 @@
 """Train the model, or load the one that was trained; then fit what the task decides by."""
 
 import hashlib
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -11,31 +13,39 @@ from kamerton.core import registry
 from kamerton.core.messages import Joined, msg
 from kamerton.core.pieces import HERE, Workers
 from kamerton.core.records import Encoded, RunEvent, Saved
+from kamerton.engine.dealing import alone
 from kamerton.engine.engine import TorchEngine
 from kamerton.evaluate.score import measure
 from kamerton.forms.labels import fit_threshold
 from kamerton.forms.usual import item_losses
 from kamerton.kernels.device import peak_bytes
-from kamerton.models.quantize import cost
+from kamerton.kernels.processes import has_others, together
 from kamerton.models.saved import save_model
 from kamerton.models.structure import device_of
 from kamerton.pipeline.cost import cost_message, estimate_cost, measured, measured_message
 from kamerton.pipeline.dial import Dial
 from kamerton.pipeline.rate import settle_rate
-from kamerton.runs.recipe import Decision
+from kamerton.runs.recipe import Decision, Recipe
 from kamerton.runs.run import MODEL, Run
-from kamerton.session.engines import load_base, saved_engine
-from kamerton.session.setup import Clock, Setup, data_fingerprint, make_method, metric_names, open_setup
-from kamerton.session.trainable import NOT_OURS, TrainableModel, attach
+from kamerton.session.engines import saved_engine
+from kamerton.session.everywhere import engine_everywhere, setup_of, trainable_everywhere, trainable_here
+from kamerton.session.setup import Clock, Setup, data_fingerprint, metric_names, open_setup
+from kamerton.session.trainable import NOT_OURS, TrainableModel
 from kamerton.train.dynamics import Dynamics
-from kamerton.train.loop import Job, Validation, train
+from kamerton.train.loop import Job, Validation, load_best, train
+from kamerton.train.parallel import SHARDED
+
+CIRCUMSTANCES: Mapping[str, Any] = {"model": {"device"}, "train": {"parallel", "offload"}}
+"""The settings of a recipe that a run may go on without: what the weights become does not depend on them."""
 
 
 def tuned_engine(
     run: Run, setup: Setup, clock: Clock, workers: Workers = HERE
 ) -> Generator[RunEvent, None, TorchEngine]:
     """Load the tuned model, or make it."""
-    return saved_engine(run, setup) if run.model.exists() else (yield from tune_model(run, setup, clock, workers))
+    if run.model.exists():
+        return engine_everywhere(saved_engine, run, setup)
+    return (yield from tune_model(run, setup, clock, workers))
 
 
 def tune_model(run: Run, setup: Setup, clock: Clock, workers: Workers = HERE) -> Generator[RunEvent, None, TorchEngine]:
@@ -43,11 +53,9 @@ def tune_model(run: Run, setup: Setup, clock: Clock, workers: Workers = HERE) ->
 
     The workers do the range test of the learning rate.
     """
-    method = make_method(setup.recipe)
-    loaded = load_base(setup, method)
-    if method.quantization:
-        yield clock.stage("base", cost(loaded.model, setup.facts))
-    trainable = attach(setup, loaded)
+    trainable = trainable_everywhere(setup)
+    if trainable.quantized:
+        yield clock.stage("base", trainable.quantized)
     if trainable.note:
         yield clock.stage("nodes", trainable.note)
     setup = yield from settle_rate(run, setup, trainable, clock, workers)
@@ -55,14 +63,17 @@ def tune_model(run: Run, setup: Setup, clock: Clock, workers: Workers = HERE) ->
     run.write_state(replace(run.state, forecast=estimate))
     yield clock.stage("forecast", cost_message(estimate))
     job, device = job_of(run, setup, trainable), device_of(trainable.model)
-    for event in train(job):
-        run.record(event)
-        if isinstance(event, Saved):
-            _keep_peak(run, device)
-        yield event
+    with together(_train_too, run.path, setup.origin, setup.recipe):
+        for event in train(job):
+            run.record(event)
+            if isinstance(event, Saved):
+                _keep_peak(run, device)
+            yield event
     _keep_peak(run, device)
+    trainable = _undivided(run, setup, trainable)
     if setup.recipe.remedy.strength < 1:
         Dial(setup, trainable.model).turn(setup.recipe.remedy.strength)
+        trainable = replace(trainable, engine=alone(trainable.engine))
     with run.changing() as change:
         run.write_dynamics([row for row in job.dynamics.of_rows(trainable.ids) if row.id != NOT_OURS])
         save_model(change.path(MODEL), trainable.model, setup.tokenizer)
@@ -75,6 +86,26 @@ def tune_model(run: Run, setup: Setup, clock: Clock, workers: Workers = HERE) ->
     return trainable.engine
 
 
+def _train_too(folder: Path, origin: Path, recipe: Recipe) -> None:
+    """Train on another rank."""
+    for _ in train(job_of(Run(folder), setup_of(origin, recipe), trainable_here())):
+        pass
+
+
+def _undivided(run: Run, setup: Setup, trainable: TrainableModel) -> TrainableModel:
+    """Return the trained model whole: one whose weights are divided is made anew, with the best weights."""
+    if not (has_others() and setup.recipe.train.parallel == SHARDED):
+        return trainable
+    whole = trainable_everywhere(setup)
+    with together(_load_best, run.path):
+        load_best(whole.model, run.checkpoints)
+    return whole
+
+
+def _load_best(folder: Path) -> None:
+    load_best(trainable_here().model, Run(folder).checkpoints)
+
+
 def _keep_peak(run: Run, device: torch.device) -> None:
     """Keep the most memory that training has held so far, over all its sittings; what comes after does not count."""
     run.write_state(replace(run.state, peak_bytes=max(peak_bytes(device), run.state.peak_bytes)))
@@ -84,7 +115,7 @@ def job_of(run: Run, setup: Setup, trainable: TrainableModel) -> Job:
     """Build the training job of a recipe."""
     recipe = setup.recipe
     parts = {"model", "method", "train", "evaluate", "seed"}
-    trained = recipe.model_dump_json(include=parts, exclude={"model": {"device"}}, exclude_none=True)
+    trained = recipe.model_dump_json(include=parts, exclude=CIRCUMSTANCES, exclude_none=True)
     return Job(
         model=trainable.model,
         layout=trainable.engine.layout,

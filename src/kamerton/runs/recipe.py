@@ -184,6 +184,14 @@ class TrainSettings(Group):
     tokens_per_pass: Count | None = Field(
         None, description="Most tokens in one forward pass: an update of more rows is accumulated over several."
     )
+    parallel: Literal["ddp", "fsdp"] | None = Field(
+        None,
+        description="How several processes train: `ddp`, each with the whole model, or `fsdp`, with the weights divided"
+        " among them. Chosen by memory if not given; of one process it says nothing.",
+    )
+    offload: bool = Field(
+        False, description="For `fsdp`: whether weights and optimizer states wait in the host's memory."
+    )
 
     @property
     def pass_tokens(self) -> int:

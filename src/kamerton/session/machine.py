@@ -13,7 +13,8 @@ from kamerton.core.errors import Fault, ModelError, nearest
 from kamerton.core.figures import Figure
 from kamerton.core.messages import Joined, Wording, msg
 from kamerton.core.readers import parse_yaml, read_bytes
-from kamerton.kernels.device import choose_device, free_bytes, name_of
+from kamerton.kernels.device import CPU, choose_device, free_bytes, name_of
+from kamerton.kernels.processes import launched
 from kamerton.models.precision import by_capability, choose_precision
 from kamerton.runs.recipe import Decision, ModelSettings
 
@@ -40,6 +41,8 @@ class Machine:
     """The working type, that of frozen weights and their products."""
     here: bool = True
     """Whether it can be timed."""
+    processes: int = 1
+    """How many such devices train together, each with a process."""
 
     def working(self, precision: str | None) -> Self:
         """Return it with another working type, unless that is left open."""
@@ -67,7 +70,9 @@ def this_machine(model: ModelSettings) -> Machine:
     """
     place = choose_device(model.device)
     precision = Decision(model.precision, "") if model.precision else choose_precision(place)
-    return Machine(name_of(place), place.type, free_bytes(place), precision)
+    every, here = launched()
+    free = free_bytes(place) // (here if place == CPU else 1)  # processes on a CPU share its memory
+    return Machine(name_of(place), place.type, free, precision, processes=every)
 
 
 def planned_machine(described: Machine | None, model: ModelSettings) -> Machine:

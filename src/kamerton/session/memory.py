@@ -5,7 +5,7 @@ against published measurements.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from kamerton.core.contracts import Method, ModelFacts
@@ -57,13 +57,16 @@ class Footprint:
     machine: Machine
     rounds: bool = True
     """Whether the frozen weights may be held in the working type."""
+    parts: int = 1
+    """Among how many processes weights, gradients and averages are divided."""
     activation_bytes: int = FULL_BYTES
     """Of an activation: only products are rounded to 16 bits here, other programs keep what they need in them."""
 
     @classmethod
     def of(cls, method: Method, facts: ModelFacts, machine: Machine) -> Self:
-        """Return what a method would hold."""
-        return cls(facts, method.count_weights(facts), machine, method.keeps_matrices)
+        """Return what a method would hold: all of a model, or its part if several processes hold none whole."""
+        whole = cls(facts, method.count_weights(facts), machine, method.keeps_matrices)
+        return whole if whole.least_bytes() <= whole.room else replace(whole, parts=machine.processes)
 
     @property
     def room(self) -> float:
@@ -72,10 +75,15 @@ class Footprint:
 
     @property
     def held_bytes(self) -> int:
-        """Bytes that are held whatever the pass: weights, gradients, averages, and on a CPU the process itself."""
+        """Bytes that are held whatever the pass: weights, gradients, averages, and on a CPU the process itself.
+
+        Of weights that are divided, two layers are gathered at a time: one that runs, and the next.
+        """
         counts, process = self.weights, LIBRARIES if self.machine.kind == CPU.type else 0
-        frozen = self._weight_bytes * counts.frozen
-        return int(TRAINED * counts.trained + frozen + FOUR_BIT * counts.four_bit + process)
+        weights = self._weight_bytes * counts.frozen + FOUR_BIT * counts.four_bit
+        held = TRAINED * counts.trained + weights
+        gathered = 2 * (FULL_BYTES * counts.trained + weights) / self.facts.layers if self.parts > 1 else 0
+        return int(held / self.parts + gathered + process)
 
     @property
     def _weight_bytes(self) -> int:

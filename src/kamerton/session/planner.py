@@ -1,7 +1,7 @@
 """Decide the open settings of a recipe from the data, the model and the method, with reasons."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -89,10 +89,25 @@ def choose_pass(
     why = msg("the memory suffices without")
     if size.recomputed:
         why = msg("a pass would not fit into {free} otherwise", free=free)
+    several = {"train.parallel": _parallel(footprint)} if machine.processes > 1 else {}
     return {
+        **several,
         "train.tokens_per_pass": Decision(size.tokens, kept),
         "train.gradient_checkpointing": Decision(size.recomputed, why),
     }
+
+
+def _parallel(footprint: Footprint) -> Decision:
+    """Choose whether each process has the whole model, by the memory of a device."""
+    whole = replace(footprint, parts=1)
+    needs, free = Figure(whole.least_bytes(), "memory"), Figure(footprint.machine.free_bytes, "memory")
+    if footprint.parts == 1:
+        rule = "each of {count} processes has room for the whole model: it takes at least {needs}, and {free} are free"
+        return Decision("ddp", msg(rule, count=footprint.machine.processes, needs=needs, free=free))
+    rule = (
+        "the whole model takes at least {needs}, and {free} are free: its weights are divided among {count} processes"
+    )
+    return Decision("fsdp", msg(rule, count=footprint.parts, needs=needs, free=free))
 
 
 def settings(

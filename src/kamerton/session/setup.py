@@ -61,6 +61,8 @@ class Setup:
     max_tokens: int
     cache: Path | None = None
     """The folder of cached results; None caches nothing."""
+    origin: Path | None = None
+    """The folder of the run whose split it has; None if there is none yet."""
 
     @property
     def trained_on(self) -> Sequence[Example]:
@@ -104,13 +106,13 @@ class Setup:
         return [item.excerpt(longest) for item, longest in zip(chosen, SAMPLED, strict=True)]
 
 
-def open_setup(run: Run) -> Setup:
-    """Load the setup of a run.
+def open_setup(run: Run, recipe: Recipe | None = None) -> Setup:
+    """Load the setup of a run; `recipe` takes the place of its own.
 
     Raises:
         RunError: the base model has changed since.
     """
-    recipe, split = run.recipe, run.read_split()
+    recipe, split = recipe or run.recipe, run.read_split()
     facts = base_facts(recipe)
     base = run.state.base
     if facts.fingerprint != base.fingerprint:
@@ -122,7 +124,7 @@ def open_setup(run: Run) -> Setup:
     form = make_form(task, recipe, facts.kind, split.typical)
     own = run.model if recipe.model.tuned and has_tokenizer(run.model) else None
     tokenizer = add_words(base_tokenizer(facts, own), recipe.model.new_tokens)
-    return Setup(recipe, task, form, facts, tokenizer, split, _max_tokens(recipe, facts), run.cache)
+    return Setup(recipe, task, form, facts, tokenizer, split, _max_tokens(recipe, facts), run.cache, run.path)
 
 
 def base_facts(recipe: Recipe) -> ModelFacts:

@@ -15,10 +15,11 @@ from kamerton.engine.verify import prove_fused, reads_ahead
 from kamerton.forgetting.probe import known_languages
 from kamerton.kernels.device import name_of, within_memory
 from kamerton.models.load import Loaded
+from kamerton.models.quantize import cost
 from kamerton.models.structure import device_of
 from kamerton.runs.settings import SELF
-from kamerton.session.engines import attach_method, engine_of, untuned_engine
-from kamerton.session.setup import Setup
+from kamerton.session.engines import attach_method, engine_of, load_base, untuned_engine
+from kamerton.session.setup import Setup, make_method
 from kamerton.train.replay import replay_rows
 
 NOT_OURS = -1
@@ -40,6 +41,21 @@ class TrainableModel:
     """The source row of each."""
     note: Wording = ""
     """A remark on how the model is computed."""
+    quantized: Wording = ""
+    """What quantization has cost; empty if the base is not quantized."""
+
+
+def make_trainable(setup: Setup) -> TrainableModel:
+    """Load the recipe's base model, and attach its method.
+
+    Raises:
+        ModelError: the model is to write, but reads the tokens that follow.
+        TrainingError: the memory does not suffice.
+    """
+    method = make_method(setup.recipe)
+    loaded = load_base(setup, method)
+    quantized = cost(loaded.model, setup.facts) if method.quantization else ""
+    return replace(attach(setup, loaded), quantized=quantized)
 
 
 def attach(setup: Setup, loaded: Loaded) -> TrainableModel:

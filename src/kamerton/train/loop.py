@@ -5,7 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
@@ -28,8 +28,8 @@ from kamerton.kernels.device import (
     release,
     set_random_states,
     synchronize,
-    within_memory,
 )
+from kamerton.kernels.processes import StopTogether, gathered, rank, shared, summed
 from kamerton.kernels.trial import is_out_of_memory
 from kamerton.models.load import count_parameters
 from kamerton.models.structure import device_of
@@ -38,6 +38,7 @@ from kamerton.train.batches import UpdatePlan
 from kamerton.train.checkpoint import Checkpoint, TrainState, best_checkpoint, latest_checkpoint, save_checkpoint
 from kamerton.train.dynamics import Dynamics
 from kamerton.train.optimizer import learning_rate, make_optimizer, optimizer_tensors, restore_optimizer
+from kamerton.train.parallel import SHARDED, OneProcess, Pass, divided
 from kamerton.train.scaling import FIRST, grow, shrink, unscale
 from kamerton.train.used_rows import only_used_rows
 
@@ -83,6 +84,18 @@ class Job:
     """Whether losses are scaled, as products in fp16 need it."""
 
 
+@dataclass
+class _Training:
+    """A job under way."""
+
+    job: Job
+    ways: OneProcess
+    """How the processes that there are divide the work."""
+    plan: UpdatePlan
+    optimizer: torch.optim.Optimizer
+    state: TrainState
+
+
 def train(job: Job) -> Iterator[Event]:
     """Train `job.model` in place, up to the weights of its best validation.
 
@@ -102,20 +115,25 @@ def train(job: Job) -> Iterator[Event]:
         raise TrainingError(Fault(msg("the method leaves no weight to train"), remedy=remedy))
     counts = count_parameters(job.model, trainable=True), count_parameters(job.model, trainable=False)
     start = _sample(job.model)
-    with only_used_rows(job.model, job.layout, job.rows, job.settings) as belongs:
+    used: AbstractContextManager[Mapping[str, str]] = nullcontext({})
+    if job.settings.parallel != SHARDED:  # else no process has the table
+        used = only_used_rows(job.model, job.layout, job.rows, job.settings)
+    with used as belongs:
         own = replace(job, identity={**job.identity, **belongs})
-        state, reason = yield from _train(own, counts)
-    change = (_sample(job.model) - start).norm() / (start.norm() + 1e-12)
+        ways = divided(job.model, job.layout, job.rows, job.settings)
+        state, reason = yield from _train(own, ways, counts)
+    change = (_sample(job.model, ways.whole) - start).norm() / (start.norm() + 1e-12)
     yield Stopped(state.step, state.best_step, reason, float(change))
 
 
-def _train(job: Job, counts: tuple[int, int]) -> Generator[Event, None, tuple[TrainState, Message]]:
+def _train(job: Job, ways: OneProcess, counts: tuple[int, int]) -> Generator[Event, None, tuple[TrainState, Message]]:
     """Make all updates; return the final state and why training ended. `counts` are of trained and of all weights."""
     plan = UpdatePlan(len(job.rows), job.settings.batch_size or 1, job.settings.epochs or 1, job.seed)
     last = min(plan.updates, job.last_step or plan.updates)
     optimizer = make_optimizer(job.model, job.settings)
     torch.manual_seed(job.seed)
-    state = _resume(job, optimizer)
+    state = _resume(job, ways, optimizer)
+    training = _Training(job, ways, plan, optimizer, state)
     yield Started(state.step, last, *counts, job.layout.name)
     reason = msg("all epochs done")
     if last < plan.updates:
@@ -123,7 +141,7 @@ def _train(job: Job, counts: tuple[int, int]) -> Generator[Event, None, tuple[Tr
     saved_at = time.monotonic()
     with _deferred_interrupts() as stop_requested:
         while state.step < last and state.stale < job.settings.patience:
-            job, stepped = yield from _update(job, plan, optimizer, state)
+            stepped = yield from _update(training)
             finite = math.isfinite(stepped.loss + stepped.gradient_norm)
             overflowed = not finite and math.isfinite(stepped.loss) and shrink(state)
             yield Overflowed(stepped.step, state.scale) if overflowed else stepped
@@ -134,65 +152,65 @@ def _train(job: Job, counts: tuple[int, int]) -> Generator[Event, None, tuple[Tr
                 grow(state)
             state.step += 1
             if state.step == last or plan.validates_after(state.step, job.validations_per_epoch):
-                yield _validate(job, plan, state)
+                yield _validate(training)
             best = state.best_step == state.step
-            if best or stop_requested() or time.monotonic() - saved_at > SAVE_SECONDS:
-                yield _save(job, optimizer, state)
+            due, stops = shared((time.monotonic() - saved_at > SAVE_SECONDS, stop_requested()))
+            if best or due or stops:
+                yield _save(training)
                 saved_at = time.monotonic()
-            if stop_requested():
-                raise KeyboardInterrupt
+            if stops:
+                raise StopTogether
     if state.stale >= job.settings.patience:
         reason = msg("no better score in the last {count} {count:validation|validations}", count=state.stale)
-    _keep_best(job, state, reason)
+    _keep_best(job, ways, state, reason)
     return state, reason
 
 
-def _update(
-    job: Job, plan: UpdatePlan, optimizer: torch.optim.Optimizer, state: TrainState
-) -> Generator[Event, None, tuple[Job, Stepped]]:
-    """Do one update; return it, and the job with the size of passes that fits into memory."""
-    began, device, step = time.perf_counter(), device_of(job.model), state.step
+def _update(training: _Training) -> Generator[Event, None, Stepped]:
+    """Do one update."""
+    job, plan, state, began = training.job, training.plan, training.state, time.perf_counter()
+    device, step, optimizer = device_of(job.model), state.step, training.optimizer
     job.model.train()
+    training.ways.begin(job.seed, step)
     numbers = plan.rows_of(step)
-    job, total = yield from _gradients_in_memory(job, numbers, state)
+    total = yield from _gradients_in_memory(training, numbers)
     weights = list(_trainable(job.model).values())
     unscale(weights, state.scale)
-    norm = float(clip_grad_norm_(weights, job.settings.clip_norm))
+    norm = training.ways.number(clip_grad_norm_(weights, job.settings.clip_norm))
     rate = learning_rate(step, plan.updates, job.settings)
     for group in optimizer.param_groups:
         group["lr"] = rate
     if math.isfinite(total + norm):
-        with within_memory(_too_little(device, step)):  # the first one allocates its state
+        with training.ways.within_memory(_too_little(device, step)):  # the first one allocates its state
             optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     synchronize(device)
     tokens, seconds = sum(len(job.rows[i].tokens) for i in numbers), time.perf_counter() - began
-    return job, Stepped(step + 1, plan.epoch_after(step + 1), total, rate, norm, tokens, seconds)
+    return Stepped(step + 1, plan.epoch_after(step + 1), total, rate, norm, tokens, seconds)
 
 
-def _gradients_in_memory(
-    job: Job, numbers: Sequence[int], state: TrainState
-) -> Generator[Event, None, tuple[Job, float]]:
+def _gradients_in_memory(training: _Training, numbers: Sequence[int]) -> Generator[Event, None, float]:
     """Compute the gradients of an update; if memory runs out, once more in passes of half the size.
 
     Raises:
-        TrainingError: it runs out again, or a pass has only one row.
+        TrainingError: it runs out again, or a pass has only one row, or other processes cannot wait for this one.
     """
-    device = device_of(job.model)
+    device, step = device_of(training.job.model), training.state.step
     for again in (True, False):
         try:
-            return job, _gradients(job, numbers, state.scale)
+            return float(summed(torch.tensor(_gradients(training, numbers), dtype=torch.float64)))
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-        job.model.zero_grad(set_to_none=True)
+        training.job.model.zero_grad(set_to_none=True)
         release(device)  # all of the failed pass: the exception, whose frames held it, is gone
-        tokens = _half_pass(job, numbers)
+        tokens = min(gathered(_half_pass(training.job, numbers)))
         if not (again and tokens):
             break
-        yield Halved(state.step, tokens)
-        job = replace(job, settings=job.settings.model_copy(update={"tokens_per_pass": tokens}))
-    raise TrainingError(Fault(_too_little(device, state.step), remedy=LESS_MEMORY))
+        yield Halved(step, tokens)
+        settings = training.job.settings.model_copy(update={"tokens_per_pass": tokens})
+        training.job = replace(training.job, settings=settings)
+    raise TrainingError(Fault(_too_little(device, step), remedy=LESS_MEMORY))
 
 
 def _too_little(device: torch.device, step: int) -> Message:
@@ -212,83 +230,124 @@ def _passes(job: Job, numbers: Sequence[int]) -> list[list[int]]:
     return [[numbers[i] for i in chosen] for chosen in passes]
 
 
-def _gradients(job: Job, numbers: Sequence[int], scale: float = 1.0) -> float:
-    """Add the scaled gradients of an update's rows; return its loss, normalized over all supervised positions."""
+def _gradients(training: _Training, numbers: Sequence[int]) -> float:
+    """Add the scaled gradients of this process's share of an update's rows.
+
+    Returns:
+        Its part of the loss, which is normalized over the supervised positions of all rows.
+    """
+    job, ways = training.job, training.ways
     supervised = max(1, sum(job.rows[i].weight * job.form.supervised(job.rows[i]) for i in numbers))
-    total, visits = 0.0, []
-    for chosen in _passes(job, numbers):
-        items = [job.rows[i] for i in chosen]
-        logits = job.layout.logits(job.model, [sequence for item in items for sequence in item.sequences])
-        losses = job.form.losses(logits.float(), items).cpu()  # what follows is done on the host: one copy a pass
-        loss = (losses * losses.new_tensor([item.weight for item in items])).sum() / supervised
-        (loss * scale).backward()
-        total += loss.item()
-        visits.append((chosen, losses.detach(), [job.form.supervised(item) for item in items]))
-    for visit in visits:
-        job.dynamics.add(*visit)
+    own = ways.share(numbers, [sum(len(one.tokens) for one in job.rows[i].sequences) for i in numbers])
+    *passes, last = ways.aligned(_passes(job, own), numbers)
+    with ways.agreeing_on_memory():
+        visits = [_gradients_of(training, one, supervised) for one in passes]
+    with ways.exchanging(_too_little(device_of(job.model), training.state.step)):
+        visits.append(_gradients_of(training, last, supervised))
+    total = 0.0
+    for loss, one, losses in visits:
+        if one.counts:
+            total += loss
+            job.dynamics.add(one.rows, losses, [job.form.supervised(job.rows[i]) for i in one.rows])
     return total
 
 
-def _validate(job: Job, plan: UpdatePlan, state: TrainState) -> Validated:
-    result = job.validate()
+def _gradients_of(training: _Training, one: Pass, supervised: float) -> tuple[float, Pass, Tensor]:
+    """Add the gradients of a pass; return its part of the loss, itself, and the loss of each of its rows."""
+    job, ways = training.job, training.ways
+    items = [job.rows[i] for i in one.rows]
+    logits = ways.logits([sequence for item in items for sequence in item.sequences])
+    losses = job.form.losses(logits.float(), items).cpu()  # what follows is done on the host: one copy a pass
+    loss = (losses * losses.new_tensor([item.weight for item in items])).sum() / supervised
+    (loss * training.state.scale * ways.counted(one)).backward()
+    return loss.item(), one, losses.detach()
+
+
+def _validate(training: _Training) -> Validated:
+    state = training.state
+    with training.ways.undivided():
+        result = shared(training.job.validate())
     best = state.best_score is None or (result.score, -result.loss) > (state.best_score, -(state.best_loss or 0.0))
     best = best and math.isfinite(result.score) and not math.isnan(result.loss)
     if best:
         state.best_step, state.best_score, state.best_loss = state.step, result.score, result.loss
     state.stale = 0 if best else state.stale + 1
-    return Validated(state.step, plan.epoch_after(state.step), result.loss, result.metrics, best)
+    return Validated(state.step, training.plan.epoch_after(state.step), result.loss, result.metrics, best)
 
 
-def _save(job: Job, optimizer: torch.optim.Optimizer, state: TrainState) -> Saved:
-    began = time.perf_counter()
+def _save(training: _Training) -> Saved:
+    """Write a checkpoint by rank 0, of what all ranks have."""
+    began, job, ways = time.perf_counter(), training.job, training.ways
     tensors = {
-        "weights": _trainable(job.model),
-        "optimizer": optimizer_tensors(job.model, optimizer),
+        "weights": ways.whole(_trainable(job.model)),
+        "optimizer": ways.whole(optimizer_tensors(job.model, training.optimizer)),
         "random": random_states(device_of(job.model)),
-        "dynamics": {"sums": job.dynamics.sums},
+        "dynamics": {"sums": summed(job.dynamics.sums)},
     }
-    save_checkpoint(job.checkpoints, state, tensors, job.identity)
-    return Saved(state.step, time.perf_counter() - began)
+    if rank() == 0:
+        save_checkpoint(job.checkpoints, training.state, tensors, job.identity)
+    return Saved(training.state.step, time.perf_counter() - began)
 
 
-def _resume(job: Job, optimizer: torch.optim.Optimizer) -> TrainState:
+def _resume(job: Job, ways: OneProcess, optimizer: torch.optim.Optimizer) -> TrainState:
     """Restore weights, optimizer, random state and dynamics from the latest checkpoint."""
-    checkpoint = latest_checkpoint(job.checkpoints, job.identity)
+    checkpoint = shared(latest_checkpoint(job.checkpoints, job.identity) if rank() == 0 else None)
     if checkpoint is None:
         return TrainState(scale=FIRST if job.scaled else 1.0)
-    _load_weights(job.model, checkpoint)
-    restore_optimizer(job.model, optimizer, checkpoint.tensors("optimizer"))
+    _load_weights(job.model, ways.part, checkpoint)
+    restore_optimizer(job.model, optimizer, checkpoint.tensors("optimizer"), ways.part)
     set_random_states(device_of(job.model), checkpoint.tensors("random"))
-    job.dynamics.sums.copy_(checkpoint.tensors("dynamics")["sums"])
+    if rank() == 0:  # the others add what they compute from now on
+        job.dynamics.sums.copy_(checkpoint.tensors("dynamics")["sums"])
     return checkpoint.state
 
 
-def _keep_best(job: Job, state: TrainState, reason: Message) -> None:
+def _keep_best(job: Job, ways: OneProcess, state: TrainState, reason: Message) -> None:
     if state.best_score is None:
         remedy = msg(
             "lower the rate: --learning-rate with a third of this one; and check the data with `kamerton audit`"
         )
         rule = "{reason}, and no validation was finite" if state.stale else "{reason}, before the first validation"
         raise TrainingError(Fault(msg(rule, reason=reason), remedy=remedy))
-    _load_weights(job.model, best_checkpoint(job.checkpoints, state))
+    job.dynamics.sums.copy_(summed(job.dynamics.sums))
+    if best := shared(best_checkpoint(job.checkpoints, state) if rank() == 0 else None):
+        _load_weights(job.model, ways.part, best)
 
 
-def _load_weights(model: nn.Module, checkpoint: Checkpoint) -> None:
+def load_best(model: nn.Module, checkpoints: Path) -> None:
+    """Load the best weights of a training that has ended into a model like the one that was trained.
+
+    Raises:
+        RunError: the checkpoints are damaged, or are of another model.
+    """
+    last = latest_checkpoint(checkpoints, {})
+    if last is None:
+        remedy = msg("`kamerton resume` continues from the checkpoint before it")
+        raise RunError(Fault(msg("the best checkpoint is missing or damaged"), str(checkpoints), remedy))
+    _load_weights(model, _undivided, best_checkpoint(checkpoints, last.state))
+
+
+def _load_weights(model: nn.Module, part: Callable[[Tensor, Tensor], Tensor], checkpoint: Checkpoint) -> None:
     trainable, weights = _trainable(model), checkpoint.tensors("weights")
     if {name: one.shape for name, one in trainable.items()} != {name: one.shape for name, one in weights.items()}:
         rule = msg("the checkpoint holds other weights than those that train")
         raise RunError(Fault(rule, str(checkpoint.folder), msg("start a new run with `kamerton tune`")))
     with torch.no_grad():
         for name, value in weights.items():
-            trainable[name].copy_(value)
+            trainable[name].copy_(part(value, trainable[name]))
+
+
+def _undivided(value: Tensor, _like: Tensor) -> Tensor:
+    return value
 
 
 def _trainable(model: nn.Module) -> dict[str, Tensor]:
     return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
-def _sample(model: nn.Module) -> Tensor:
-    weights = _trainable(model).values()
+def _sample(model: nn.Module, whole: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] = dict) -> Tensor:
+    """Return some entries of each weight that trains, in fp32; `whole` undivides them."""
+    weights = whole(_trainable(model)).values()
     return torch.cat([one.detach().flatten()[:: max(1, one.numel() // SAMPLED)].float() for one in weights]).cpu()
 
 

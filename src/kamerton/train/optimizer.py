@@ -73,8 +73,13 @@ def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dic
     return tensors
 
 
-def restore_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Restore the result of `optimizer_tensors`."""
+def restore_optimizer(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    tensors: Mapping[str, Tensor],
+    part: Callable[[Tensor, Tensor], Tensor],
+) -> None:
+    """Restore the result of `optimizer_tensors`; `part` returns what this process holds of a weight's tensor."""
     parameters = dict(model.named_parameters())
     fused = {one for group in optimizer.param_groups if group.get("fused") for one in group["params"]}
     for path, value in tensors.items():
@@ -84,4 +89,4 @@ def restore_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer, tensor
             optimizer.state[parameter][key] = value.item()
         else:  # a fused kernel takes its count of steps on the weight's device, any other optimizer on the host
             on_host = not value.dim() and parameter not in fused
-            optimizer.state[parameter][key] = value if on_host else value.to(parameter.device)
+            optimizer.state[parameter][key] = value if on_host else part(value.to(parameter.device), parameter)
