@@ -9,7 +9,7 @@ from kamerton.cli.speech import speak, worded
 from kamerton.cli.streams import decoded_arguments, prepare_streams
 from kamerton.core import registry
 from kamerton.core.messages import msg
-from kamerton.core.system import launched_processes
+from kamerton.core.ranks import launched_processes
 from kamerton.i18n.language import language_asked
 
 NOTHING_STARTED = msg("kamerton: stopped; nothing was started")

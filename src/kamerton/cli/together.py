@@ -2,7 +2,7 @@
 
 from kamerton.cli import app
 from kamerton.cli.border import OK
-from kamerton.core.system import launched_rank
+from kamerton.core.ranks import launched_rank
 from kamerton.kernels.processes import follow, joined
 
 

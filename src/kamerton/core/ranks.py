@@ -1,4 +1,4 @@
-"""What a process that was started among several leaves for the one that started it, as torchrun's processes do.
+"""Which of several processes this is, and what it leaves for the one that started it, as torchrun's processes do.
 
 torch's elastic agent names a file to each of them, in a folder of its own, where a failed process writes why it failed.
 """
@@ -12,6 +12,10 @@ from pathlib import Path
 from kamerton.core.files import shell_word, write_text
 
 ERROR_FILE, RANK = "TORCHELASTIC_ERROR_FILE", "RANK"
+TORCHRUN = {RANK, "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"}
+"""The environment variables by which torchrun, and all that start processes as it does, tell each which one it is."""
+LOCAL_RANK, LOCAL_SIZE = "LOCAL_RANK", "LOCAL_WORLD_SIZE"
+"""Those of a process's number on its machine, which is that of its device, and of how many there are."""
 LAUNCHED_AS = "KAMERTON_LAUNCH"
 """The environment variable with the command line that started the processes of `kamerton launch`, up to `--`."""
 RECORD, RUN = "error.json", "run"
@@ -27,6 +31,16 @@ class FailureRecord:
     """The traceback; empty where a user's mistake was reported in words."""
     written: float
     """When, in seconds since the epoch."""
+
+
+def launched_processes() -> int:
+    """Return how many processes torchrun has started to work on one command; 1 if it has not started this one."""
+    return int(os.environ["WORLD_SIZE"]) if os.environ.keys() >= TORCHRUN else 1
+
+
+def launched_rank() -> int:
+    """Return the number of this process among those; 0 if torchrun has not started it."""
+    return int(os.environ[RANK]) if launched_processes() > 1 else 0
 
 
 def is_launched() -> bool:

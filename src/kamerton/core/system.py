@@ -1,4 +1,4 @@
-"""Memory of this process and this machine, and how many processes work on one command."""
+"""Memory of this process and this machine."""
 
 import ctypes
 import math
@@ -19,8 +19,6 @@ AGAIN = 0.1
 UNHEARD = 2
 """Seconds of computing after which a process that did not hear its timer is ended; the system counts whole seconds."""
 GLIBC = "CS_GNU_LIBC_VERSION" in os.confstr_names
-TORCHRUN = {"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"}
-"""The environment variables by which torchrun, and all that start processes as it does, tell each which one it is."""
 KEPT_BLOCK = 1 << 30
 """Blocks and free ends of the heap up to this many bytes stay with the process."""
 
@@ -117,13 +115,3 @@ class _Bell:
     def __call__(self, *_: object) -> None:
         if not self.over:
             raise TimeIsUp
-
-
-def launched_processes() -> int:
-    """Return how many processes torchrun has started to work on one command; 1 if it has not started this one."""
-    return int(os.environ["WORLD_SIZE"]) if os.environ.keys() >= TORCHRUN else 1
-
-
-def launched_rank() -> int:
-    """Return the number of this process among those; 0 if torchrun has not started it."""
-    return int(os.environ["RANK"]) if launched_processes() > 1 else 0

@@ -19,12 +19,10 @@ from torch import Tensor
 
 from kamerton.core.errors import Fault, KamertonError, RunError, TrainingError
 from kamerton.core.messages import msg
-from kamerton.core.system import TORCHRUN, launched_processes
+from kamerton.core.ranks import LOCAL_RANK, LOCAL_SIZE, TORCHRUN, launched_processes
 
 T = TypeVar("T")
 Task = tuple[Callable[..., object], tuple[object, ...]]
-LOCAL = "LOCAL_RANK"
-"""torchrun's environment variable with the number of a process on its machine, which is that of its device."""
 PATIENCE = timedelta(days=30)
 """How long ranks wait for rank 0, which may ask a server, or train classic baselines; one that dies ends the wait."""
 TOGETHER = timedelta(hours=2)
@@ -86,10 +84,10 @@ def joined() -> Iterator[None]:
     device = torch.accelerator.current_accelerator(check_available=True)
     backend = "gloo"
     if device is not None:
-        torch.accelerator.set_device_index(int(os.environ[LOCAL]))
+        torch.accelerator.set_device_index(int(os.environ[LOCAL_RANK]))
         backend = f"cpu:gloo,{device.type}:{dist.get_default_backend_for_device(device)}"
     dist.init_process_group(backend, timeout=TOGETHER)
-    _here[0] = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    _here[0] = int(os.environ.get(LOCAL_SIZE, "1"))
     for name in TORCHRUN:
         os.environ.pop(name, None)  # children of this process are not among those that work together
     _control.append(dist.new_group(backend="gloo", timeout=PATIENCE))

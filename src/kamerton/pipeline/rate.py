@@ -23,9 +23,8 @@ from kamerton.core.records import Encoded, Progress, RunEvent
 from kamerton.engine.passes import token_batches
 from kamerton.runs.recipe import AUTO, Decision
 from kamerton.runs.run import Run
-from kamerton.session.engines import load_base
 from kamerton.session.setup import Clock, Setup, make_method, open_setup
-from kamerton.session.trainable import TrainableModel, attach
+from kamerton.session.trainable import TrainableModel, make_trainable
 from kamerton.train.batches import UpdatePlan
 from kamerton.train.dynamics import Dynamics
 from kamerton.train.loop import Job, Validation, train
@@ -68,7 +67,7 @@ class RangeTest:
         """Load what a run will train."""
         opened = Run(run, device=device)
         setup = open_setup(opened)
-        return cls(opened, setup, attach(setup, load_base(setup, make_method(setup.recipe))))
+        return cls(opened, setup, make_trainable(setup))
 
 
 def settle_rate(
