@@ -201,6 +201,10 @@ check-gpu: install  ## Check methods, memory, writing and speed on this machine'
 fuzz: install  ## Read ten thousand broken data files: no traceback, no hang, every row accounted for
 	$(BIN)/python benchmarks/fuzz_reading.py
 
+.PHONY: bench-processes
+bench-processes: install  ## Train by 2 and 4 processes, stop, kill, and compare with one: docs/processes.md
+	$(BIN)/python benchmarks/processes.py --out docs/processes.md
+
 .PHONY: chaos
 chaos: install  ## Kill tiny runs at every file operation, damage every file, fill the disk: nothing may be lost (hours)
 	$(BIN)/python benchmarks/chaos.py --random 1000 --out docs/chaos.md

@@ -38,7 +38,7 @@ FP32 = {"model.precision": "fp32"}
 FSDP = {**FP32, "train.parallel": "fsdp"}
 TOLERANCE = 1e-5
 INTRODUCTION = (
-    "# Several processes against one",
+    "## Measured",
     "",
     "Written by `make bench-processes`. Tiny models are tuned by processes on one CPU (gloo), as `kamerton launch` and",
     "torchrun start them, in fp32. The figures are the largest relative differences to one process over all updates",
@@ -139,7 +139,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=100, help="of random ranks at random moments")
     parser.add_argument("--worlds", default="2,4", help="numbers of processes")
-    parser.add_argument("--out", type=Path, help="a page to write")
+    parser.add_argument("--out", type=Path, help="a page whose last section is written")
     given = parser.parse_args()
     torch.set_num_threads(1)
     for name in IMPORTED:
@@ -153,13 +153,14 @@ def main() -> None:
             models[kind]
         lines = [*INTRODUCTION, *equality(folder / "equal", models, [*map(int, given.worlds.split(","))])]
         print(*lines, sep="\n", flush=True)
-        lines += ["", "## A stop at two processes", "", "Gone on with by another number of them.", ""]
+        lines += ["", "### A stop at two processes", "", "Gone on with by another number of them.", ""]
         lines += stops(folder / "stops", models)
-        lines += ["", "## `kill -9`", "", *kills(folder / "kills", models, given.kills)]
+        lines += ["", "### `kill -9`", "", *kills(folder / "kills", models, given.kills)]
     text = "\n".join([*lines, ""])
     print(text)
     if given.out:
-        given.out.write_text(text, encoding="utf-8")
+        before, _, _ = given.out.read_text("utf-8").partition(INTRODUCTION[0])
+        given.out.write_text(before + text, encoding="utf-8")
     sys.exit("**" in text)
 
 

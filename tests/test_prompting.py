@@ -14,8 +14,8 @@ from kamerton.core.records import Encoded, Example, Place, Split
 from kamerton.forms.conversation import Conversation
 from kamerton.forms.dialogue import Dialogue
 from kamerton.forms.labels import Labels
-from kamerton.runs.recipe import PromptSettings
 from kamerton.runs.run import Run
+from kamerton.runs.settings import PromptSettings
 from stories import DONE, QUICK
 from tiny_engines import HEAD, TEXT, tiny_engine
 

@@ -25,9 +25,10 @@ from kamerton.core.files import own_lines
 from kamerton.core.records import Example, Place, Stage
 from kamerton.forms.dialogue import Dialogue
 from kamerton.runs.price import price
-from kamerton.runs.recipe import PromptSettings, resolve
+from kamerton.runs.recipe import resolve
 from kamerton.runs.run import Run
 from kamerton.runs.servers import allow_key, key_for
+from kamerton.runs.settings import PromptSettings
 from kamerton.session.new_run import new_run
 from kamerton.tune import story
 from stories import write_answers

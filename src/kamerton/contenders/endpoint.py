@@ -28,8 +28,8 @@ from kamerton.core.files import own_lines
 from kamerton.core.messages import Message, msg
 from kamerton.core.records import BETWEEN, Example, ExampleSeq, Prediction, Turn
 from kamerton.runs.logs import append_line, write_lines
-from kamerton.runs.recipe import PromptSettings
 from kamerton.runs.servers import LOCAL, Reply, Tokens, read_replies
+from kamerton.runs.settings import PromptSettings
 
 SECONDS = 120.0
 """Longest time to wait for a whole answer; for a connection, an eighth of it."""

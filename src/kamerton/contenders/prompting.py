@@ -21,7 +21,7 @@ from kamerton.core.figures import Figure
 from kamerton.core.messages import Message, msg
 from kamerton.core.outcomes import ContenderKind, Selection
 from kamerton.core.records import Encoded, Example, ExampleSeq, Prediction, Progress, Split
-from kamerton.runs.recipe import PromptSettings
+from kamerton.runs.settings import PromptSettings
 from kamerton.text.features import text_features
 from kamerton.text.language_id import language_of
 

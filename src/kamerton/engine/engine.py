@@ -1,6 +1,6 @@
 """The engine: a model with its tokenizer and proven layouts; all inference goes through it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,7 @@ from transformers import GenerationConfig, PreTrainedTokenizerBase
 from kamerton.core.contracts import ModelFacts
 from kamerton.core.records import Encoded, Example
 from kamerton.engine.continuous import ContinuousBatch
-from kamerton.engine.dealing import dealt_out
+from kamerton.engine.dealing import AnswerSettings, dealt_out
 from kamerton.engine.decode import Decoding, answer_all, can_decode, greedy, sampling
 from kamerton.engine.encoder_decoder import EncoderDecoderBatch
 from kamerton.engine.frozen import run_frozen_once
@@ -71,16 +71,10 @@ class TorchEngine:
     """Its number in all processes, if all hold it and its weights are the same; 0 if only this one does."""
 
     @property
-    def limits(self) -> Mapping[str, object]:
-        """What may be changed by `replace` without another model: the settings of answers, and the adapter."""
-        return {
-            "max_tokens": self.max_tokens,
-            "max_new_tokens": self.max_new_tokens,
-            "tokens_per_pass": self.tokens_per_pass,
-            "temperature": self.temperature,
-            "seed": self.seed,
-            "adapter": self.adapter,
-        }
+    def limits(self) -> AnswerSettings:
+        """What `replace` may have changed without another model."""
+        sizes = self.max_tokens, self.max_new_tokens, self.tokens_per_pass
+        return AnswerSettings(*sizes, self.temperature, self.seed, self.adapter)
 
     def activate(self) -> None:
         """Set evaluation mode and the adapter, whatever the model was used for before."""

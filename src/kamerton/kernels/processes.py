@@ -19,7 +19,7 @@ from torch import Tensor
 
 from kamerton.core.errors import Fault, KamertonError, RunError, TrainingError
 from kamerton.core.messages import msg
-from kamerton.core.ranks import LOCAL_RANK, LOCAL_SIZE, TORCHRUN, launched_processes
+from kamerton.core.ranks import LOCAL_RANK, LOCAL_SIZE, launched_processes
 
 T = TypeVar("T")
 Task = tuple[Callable[..., object], tuple[object, ...]]
@@ -88,8 +88,6 @@ def joined() -> Iterator[None]:
         backend = f"cpu:gloo,{device.type}:{dist.get_default_backend_for_device(device)}"
     dist.init_process_group(backend, timeout=TOGETHER)
     _here[0] = int(os.environ.get(LOCAL_SIZE, "1"))
-    for name in TORCHRUN:
-        os.environ.pop(name, None)  # children of this process are not among those that work together
     _control.append(dist.new_group(backend="gloo", timeout=PATIENCE))
     try:
         yield

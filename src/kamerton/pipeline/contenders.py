@@ -22,9 +22,9 @@ from kamerton.engine.engine import TorchEngine
 from kamerton.evaluate.score import measure
 from kamerton.models.served import served_facts
 from kamerton.runs.changes import REPLIES, TUNED_REPLIES
-from kamerton.runs.recipe import PromptSettings
 from kamerton.runs.run import Run
 from kamerton.runs.servers import is_file, key_for, title_of
+from kamerton.runs.settings import PromptSettings
 from kamerton.session.engines import untuned_engine
 from kamerton.session.everywhere import engine_everywhere
 from kamerton.session.setup import Clock, Setup, make_form, metric_names

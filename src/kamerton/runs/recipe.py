@@ -37,6 +37,7 @@ from kamerton.core.messages import Wording, msg
 from kamerton.core.readers import LARGEST_YAML, parse_yaml, read_bytes
 from kamerton.runs.servers import SERVER
 from kamerton.runs.settings import (
+    VARIABLE,
     AugmentSettings,
     BenchmarkSettings,
     Count,
@@ -45,6 +46,8 @@ from kamerton.runs.settings import (
     Misfit,
     MixSettings,
     Names,
+    NotNegative,
+    PromptSettings,
     Share,
     SplitSettings,
     misfit,
@@ -73,8 +76,6 @@ def _rate(value: float | str) -> float | str:
 Rate = Annotated[Annotated[float, Field(allow_inf_nan=True)] | str, AfterValidator(_rate)]
 UNION = re.compile(r"^(str|float)$|\[")
 """What pydantic adds to a setting's path where a value fits none of several types."""
-VARIABLE = r"^([A-Za-z_][A-Za-z_0-9]*)?$"
-NotNegative = Annotated[float, Field(ge=0)]
 Portion = Annotated[float, Field(ge=0, lt=1)]
 NewTokenStart = Literal["pieces", "mean"]
 
@@ -223,38 +224,6 @@ class EvaluateSettings(Group):
     forgetting: Literal["quick", "whole", "off"] = Field(
         "quick",
         description="How much of the probe is asked before and after, to see what tuning made the model forget.",
-    )
-
-
-class PromptSettings(Group):
-    """How the untuned model is asked, and another one on the network: the contenders that tuning must beat."""
-
-    text: str | None = Field(None, description="A prompt of your own, put before each request.")
-    draws: Count = Field(3, description="Random sets of few-shot examples; the best on validation rows is used.")
-    nearest: bool = Field(True, description="Also show each row its most similar training examples.")
-    search: bool = Field(True, description="Also add the best of some instructions, chosen on validation rows.")
-    budget: Count = Field(
-        20_000,
-        description="Most tokens read to choose examples, and as many to choose an instruction, where answers are "
-        "written: the loss of the true answers to validation rows chooses.",
-    )
-    against: str | None = Field(
-        None,
-        description="Address of an OpenAI-compatible server, `http://host:8000/v1`, or a GGUF file: a contender, too.",
-        pattern=SERVER,
-    )
-    model: str = Field("default", description="The name of the model on that server.")
-    key: str = Field(
-        "OPENAI_API_KEY",
-        description="The environment variable with its API key, if it needs one. A key is sent only if the command "
-        "line names the server (--against) or this variable; `~/.config/kamerton/keys` remembers both.",
-        pattern=VARIABLE,
-    )
-    price_in: NotNegative = Field(0.0, description="Its price of a million prompt tokens.")
-    price_out: NotNegative = Field(0.0, description="Its price of a million answer tokens.")
-    price_hour: NotNegative | None = Field(
-        None,
-        description="The price of an hour of your machine, in the same currency; several usual prices if not given.",
     )
 
 

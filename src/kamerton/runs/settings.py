@@ -1,4 +1,4 @@
-"""The settings of the data: which rows, how they are split, and what is trained on beside them."""
+"""The settings of the data, and of the contenders: which rows, how they are split, and whom tuning must beat."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from kamerton.core.errors import Fault, RunError, Unusable, reason_of
 from kamerton.core.message_json import from_json
 from kamerton.core.messages import Wording, msg
 from kamerton.core.readers import RESTORE, Kind
+from kamerton.runs.servers import SERVER
 
 Held = TypeVar("Held")
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -24,6 +25,8 @@ Names = Annotated[
     BeforeValidator(lambda value: [*map(str.strip, value.split(","))] if isinstance(value, str) else value),
 ]
 """A list of names, or a text of them with commas between."""
+VARIABLE = r"^([A-Za-z_][A-Za-z_0-9]*)?$"
+NotNegative = Annotated[float, Field(ge=0)]
 SHOWN = 200
 """Signs of a value that is told."""
 SELF = "self"
@@ -214,3 +217,35 @@ class BenchmarkSettings(Group):
         (), description="Names of tasks, groups or tags, or task files of its own form, such as `mine.yaml`."
     )
     rows: Count = Field(200, description="Most rows of each task: its first ones.")
+
+
+class PromptSettings(Group):
+    """How the untuned model is asked, and another one on the network: the contenders that tuning must beat."""
+
+    text: str | None = Field(None, description="A prompt of your own, put before each request.")
+    draws: Count = Field(3, description="Random sets of few-shot examples; the best on validation rows is used.")
+    nearest: bool = Field(True, description="Also show each row its most similar training examples.")
+    search: bool = Field(True, description="Also add the best of some instructions, chosen on validation rows.")
+    budget: Count = Field(
+        20_000,
+        description="Most tokens read to choose examples, and as many to choose an instruction, where answers are "
+        "written: the loss of the true answers to validation rows chooses.",
+    )
+    against: str | None = Field(
+        None,
+        description="Address of an OpenAI-compatible server, `http://host:8000/v1`, or a GGUF file: a contender, too.",
+        pattern=SERVER,
+    )
+    model: str = Field("default", description="The name of the model on that server.")
+    key: str = Field(
+        "OPENAI_API_KEY",
+        description="The environment variable with its API key, if it needs one. A key is sent only if the command "
+        "line names the server (--against) or this variable; `~/.config/kamerton/keys` remembers both.",
+        pattern=VARIABLE,
+    )
+    price_in: NotNegative = Field(0.0, description="Its price of a million prompt tokens.")
+    price_out: NotNegative = Field(0.0, description="Its price of a million answer tokens.")
+    price_hour: NotNegative | None = Field(
+        None,
+        description="The price of an hour of your machine, in the same currency; several usual prices if not given.",
+    )

@@ -14,10 +14,10 @@ from kamerton.core.messages import msg
 from kamerton.data.named import is_pattern
 from kamerton.models.catalog import names
 from kamerton.models.locate import unknown_model
-from kamerton.runs.recipe import AUTO, ModelSettings, PromptSettings, Recipe, of_training, resolve
+from kamerton.runs.recipe import AUTO, ModelSettings, Recipe, of_training, resolve
 from kamerton.runs.run import Run
 from kamerton.runs.servers import allow_key
-from kamerton.runs.settings import SELF
+from kamerton.runs.settings import SELF, PromptSettings
 from kamerton.session.setup import make_method, make_task
 
 T = TypeVar("T")
