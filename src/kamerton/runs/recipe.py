@@ -35,8 +35,8 @@ from kamerton.core.errors import Fault, RecipeError, Unusable, nearest
 from kamerton.core.message_json import from_json, message_from_json, message_to_json, to_json
 from kamerton.core.messages import Wording, msg
 from kamerton.core.readers import LARGEST_YAML, parse_yaml, read_bytes
-from kamerton.runs.servers import SERVER
 from kamerton.runs.settings import (
+    SERVER,
     VARIABLE,
     AugmentSettings,
     BenchmarkSettings,

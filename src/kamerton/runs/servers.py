@@ -18,10 +18,6 @@ from kamerton.core.messages import Message, msg
 from kamerton.runs.logs import read_lines
 from kamerton.runs.settings import misfit
 
-ADDRESS = r"^(?i:https?)://([\w.-]+|\[[0-9a-fA-F:.]+\])(:[1-6]?\d{1,4})?(/[^\s?#@\\]*)?$"
-"""A server's address, up to and including /v1."""
-SERVER = rf"{ADDRESS}|^[^\n]+\.(?i:gguf)$"
-"""The same, or a file that llama.cpp's server answers for."""
 FILE = re.compile(r".+\.gguf", re.IGNORECASE | re.DOTALL)
 LOCAL = re.compile(r"https?://(localhost|127\.0\.0\.1|\[::1\])([:/]|$)", re.IGNORECASE)
 """Addresses on this machine."""

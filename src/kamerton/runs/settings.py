@@ -13,7 +13,6 @@ from kamerton.core.errors import Fault, RunError, Unusable, reason_of
 from kamerton.core.message_json import from_json
 from kamerton.core.messages import Wording, msg
 from kamerton.core.readers import RESTORE, Kind
-from kamerton.runs.servers import SERVER
 
 Held = TypeVar("Held")
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -25,6 +24,10 @@ Names = Annotated[
     BeforeValidator(lambda value: [*map(str.strip, value.split(","))] if isinstance(value, str) else value),
 ]
 """A list of names, or a text of them with commas between."""
+ADDRESS = r"^(?i:https?)://([\w.-]+|\[[0-9a-fA-F:.]+\])(:[1-6]?\d{1,4})?(/[^\s?#@\\]*)?$"
+"""A server's address, up to and including /v1."""
+SERVER = rf"{ADDRESS}|^[^\n]+\.(?i:gguf)$"
+"""The same, or a file that llama.cpp's server answers for."""
 VARIABLE = r"^([A-Za-z_][A-Za-z_0-9]*)?$"
 NotNegative = Annotated[float, Field(ge=0)]
 SHOWN = 200
