@@ -13,8 +13,7 @@ from kamerton.core.contracts import Advice, ModelFacts
 from kamerton.core.errors import Fault, ModelError
 from kamerton.core.figures import Figure
 from kamerton.core.messages import Message, Wording, msg
-from kamerton.core.weights import Quantization, WeightCounts
-from kamerton.runs.settings import Group
+from kamerton.models.method import PlainMethod
 
 NOT_TRAINED = msg("the model was tuned elsewhere, and nothing is trained in this run")
 NUMBERED = re.compile(r"(?:LABEL_)?(\d{1,8})", re.IGNORECASE)
@@ -22,39 +21,16 @@ SHOWN = 12
 """Labels of a list that an error shows."""
 
 
-class TunedElsewhere(Group):
+class TunedElsewhere(PlainMethod):
     """The method of a run whose model was tuned elsewhere, as far as the model's files say; it trains nothing."""
 
     adapter: str = Field("", description="PEFT's word for the adapter's type; empty for plain weights.")
     added_tokens: int = Field(0, ge=0, description="Positions that its prompt tokens take before every row.")
-    brings_type: ClassVar[bool] = False
-
-    @classmethod
-    def suitability(cls, facts: ModelFacts, rows: int) -> Advice:
-        """Suit no model: it cannot be chosen for training."""
-        return Advice(0.0, NOT_TRAINED)
-
-    def count_weights(self, facts: ModelFacts) -> WeightCounts:
-        """Count the model's own weights; none of them trains."""
-        return WeightCounts(trained=0, frozen=facts.parameters)
+    suits: ClassVar = Advice(0.0, NOT_TRAINED)
 
     def advise(self, facts: ModelFacts, rows: int) -> Mapping[str, Advice]:
         """Return no training settings."""
         return {}
-
-    @property
-    def quantization(self) -> Quantization | None:
-        """Return None: the base is loaded in full precision."""
-        return None
-
-    @property
-    def keeps_matrices(self) -> bool:
-        """Return False: what an adapter does to its base when it is loaded is not known."""
-        return False
-
-    def refuses(self, model: PreTrainedModel) -> Wording:
-        """Return an empty text: whether it fits its base is found out when it is loaded."""
-        return ""
 
     def refuses_tokens(self, model: PreTrainedModel) -> Wording:
         """Return why new tokens cannot be learned."""

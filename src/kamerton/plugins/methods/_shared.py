@@ -5,12 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from pydantic import BaseModel, ConfigDict
 from transformers import PreTrainedModel
 
 from kamerton.core.contracts import Advice, ModelFacts
 from kamerton.core.messages import Joined, Wording, msg
-from kamerton.core.weights import Quantization, WeightCounts
+from kamerton.models.method import PlainMethod
 
 SMALL = 800
 """Rows below which encoders get the updates that small data needs."""
@@ -71,21 +70,12 @@ OF_LARGE = msg("low-rank updates, language models from 7B: 1e-4 to 3e-4 (Schulma
 LOW_RANK = Rates(Advice(5e-4, OF_PAIRS), encoder=Advice(3e-4, OF_ENCODERS), large=Advice(2e-4, OF_LARGE))
 
 
-class Knobs(BaseModel):
-    """Base of every method: frozen knobs, no unknown names."""
+class Knobs(PlainMethod):
+    """Base of every method that trains."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    brings_type: ClassVar[bool] = False
-    suits: ClassVar[Advice]
-    """How well it suits, where that does not depend on the model or the rows."""
     rates: ClassVar[Rates]
     batch: ClassVar[Advice]
     """The default number of rows of an update."""
-
-    @classmethod
-    def suitability(cls, facts: ModelFacts, rows: int) -> Advice:
-        """Suit every model and any number of rows alike."""
-        return cls.suits
 
     def advise(self, facts: ModelFacts, rows: int) -> Mapping[str, Advice]:
         """Return the published rate, the epochs for these rows, and the batch size."""
@@ -100,20 +90,6 @@ class Knobs(BaseModel):
         """Return 0: no position of the context is used."""
         return 0
 
-    @property
-    def quantization(self) -> Quantization | None:
-        """Return None: the base is loaded in full precision."""
-        return None
-
-    @property
-    def keeps_matrices(self) -> bool:
-        """Return False: some of the pretrained matrices train."""
-        return False
-
-    def refuses(self, model: PreTrainedModel) -> Wording:
-        """Return an empty text: every model is accepted."""
-        return ""
-
     def refuses_tokens(self, model: PreTrainedModel) -> Wording:
         """Return an empty text: the embeddings of new tokens are trained."""
         return ""
@@ -121,10 +97,6 @@ class Knobs(BaseModel):
     def merge(self, model: PreTrainedModel) -> PreTrainedModel:
         """Return the model: nothing was added that is not a weight of its own."""
         return model
-
-    def count_weights(self, facts: ModelFacts) -> WeightCounts:
-        """Count all weights as frozen; what trains beside them is little."""
-        return WeightCounts(0, facts.parameters)
 
 
 def epochs_for(rows: int, batch_size: int, *, updates: int, least: int, most: int) -> Advice:
