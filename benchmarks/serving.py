@@ -90,7 +90,6 @@ class Peer:
     command: Sequence[str]
     port: int
     model: str
-    most_rounds: int = 100
     process: subprocess.Popen[bytes] | None = None
     rounds: int = 0
     speeds: list[float] = field(default_factory=list)
@@ -106,7 +105,7 @@ class Peer:
 
     @cached_property
     def client(self) -> OpenAI:
-        return OpenAI(base_url=f"{self.address}/v1", api_key="none", max_retries=0, timeout=900)
+        return OpenAI(base_url=f"{self.address}/v1", api_key="none", max_retries=0, timeout=1800)
 
     def cpu_seconds(self) -> float:
         """Return the CPU seconds of the server so far, by proc(5)."""
@@ -243,17 +242,16 @@ def compete(
             else:
                 able.append(peer)
                 peer.speeds, peer.works, peer.firsts = [], [], []
-        for number in range(rounds):
+        for _ in range(rounds):
             for peer in able:
-                if number < peer.most_rounds:
-                    once(peer)
+                once(peer)
     finally:
         for peer in peers:
             peer.stop()
-    ours = able[0]
+    first = able[0]
     for peer in able:
-        ratios = [mine / theirs for mine, theirs in zip(ours.speeds, peer.speeds, strict=False)]
-        works = [theirs / mine for mine, theirs in zip(ours.works, peer.works, strict=False)]
+        ratios = [mine / theirs for mine, theirs in zip(first.speeds, peer.speeds, strict=True)]
+        works = [theirs / mine for mine, theirs in zip(first.works, peer.works, strict=True)]
         p95 = sorted(peer.firsts)[int(0.95 * (len(peer.firsts) - 1))]
         about = {"server": peer.name, unit: round(statistics.median(peer.speeds), 2), "p95_seconds": round(p95, 3)}
         about["cpu_milliseconds"] = round(1000 * statistics.median(peer.works), 2)
@@ -264,44 +262,35 @@ def compete(
 
 def speed(writer: Path, classifier: Path, gguf: Path | None, rounds: int, threads: int) -> None:
     with tempfile.TemporaryDirectory() as temporary:
-        ports = [free_port() for _ in range(5)]
-        merged = exported(writer, Path(temporary))
-        python, wide = str(PEERS), str(threads)
-        peers = [Peer("kamerton", kamerton("serve", writer, "--port", ports[0]), ports[0], writer.name)]
-        serve = [
-            "-m",
-            "transformers.cli.transformers",
-            "serve",
-            str(merged),
-            "--port",
-            str(ports[1]),
-            "--dtype",
-            "float32",
-        ]
-        peers.append(Peer("transformers serve", [python, *serve], ports[1], str(merged), most_rounds=1))
-        batching = [*serve[:4], "--port", str(ports[2]), "--dtype", "float32", "--continuous-batching"]
-        peers.append(
-            Peer("transformers serve --continuous-batching", [python, *batching], ports[2], str(merged), most_rounds=1)
-        )
-        if gguf:
-            command = [python, "-c", LLAMA, str(gguf), str(ports[3]), wide]
-            peers.append(Peer("llama.cpp", command, ports[3], "default"))
-        compete(peers, write_round, partial(write_round, most=WARM), rounds, threads, "tokens_a_second")
-        merged, ports = exported(classifier, Path(temporary)), [free_port() for _ in range(2)]
-        peers = [
-            Peer("kamerton", kamerton("serve", classifier, "--port", ports[0]), ports[0], classifier.name),
-            Peer("pipeline", [python, "-c", PIPELINE, str(merged), str(ports[1]), wide], ports[1], ""),
-        ]
+        merged, port = exported(classifier, Path(temporary)), free_port()
+        pipeline = [str(PEERS), "-c", PIPELINE, str(merged), str(port), str(threads)]
+        peers = [ours(classifier), Peer("pipeline", pipeline, port, "")]
         compete(peers, classify_round, classify_round, rounds, threads, "rows_a_second")
         pairs = list(zip(peers[0].answers, peers[1].answers, strict=True))
         differs = max(abs(mine[1] - theirs[1]) for mine, theirs in pairs)
         assert all(mine[0] == theirs[0] for mine, theirs in pairs) and differs < 1e-5, differs
+        warm = partial(write_round, most=WARM)
+        if gguf:
+            port = free_port()
+            other = Peer("llama.cpp", [str(PEERS), "-c", LLAMA, str(gguf), str(port), str(threads)], port, "default")
+            compete([ours(writer), other], write_round, warm, rounds, threads, "tokens_a_second")
+        merged = exported(writer, Path(temporary))
+        for batching in (["--continuous-batching"], []):  # one round each: they take minutes
+            port = free_port()
+            serve = ["-m", "transformers.cli.transformers", "serve", str(merged), "--port", str(port)]
+            command = [str(PEERS), *serve, "--dtype", "float32", *batching]
+            other = Peer(" ".join(["transformers serve", *batching]), command, port, str(merged))
+            compete([ours(writer), other], write_round, warm, 1, threads, "tokens_a_second")
+
+
+def ours(run: Path) -> Peer:
+    port = free_port()
+    return Peer("kamerton", kamerton("serve", run, "--port", port), port, run.name)
 
 
 def harness(writer: Path) -> None:
     """Have lm-eval ask a task of its own kind, by both of OpenAI's ways, and print its table."""
-    port = free_port()
-    peer = Peer("kamerton", kamerton("serve", writer, "--port", port), port, writer.name)
+    peer = ours(writer)
     with tempfile.TemporaryDirectory() as folder:
         rows = [{"question": f"What is {n} and {n + 1}?", "answer": str(2 * n + 1)} for n in range(8)]
         Path(folder, "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
