@@ -249,7 +249,10 @@ lock: install $(SUPPLY)/.installed  ## Pin what is installed now, with the hashe
 	{ grep '^#' requirements.lock; grep -v '^torch==' $(SUPPLY)/pins | $(LOCKED) --no-deps -; } > requirements.lock.new
 	{ grep '^#' requirements-torch.txt; grep '^torch==' $(SUPPLY)/pins; } > requirements-torch.txt.new
 	{ grep '^#' requirements-audit.lock; printf '%s\n' pip-audit cyclonedx-bom uv | $(LOCKED) -; } > requirements-audit.lock.new
-	{ grep '^#' requirements-elsewhere.lock; printf '%s\n' ray s3fs 'moto[server]' | $(LOCKED) -; } > requirements-elsewhere.lock.new
+	# botocore, which s3fs needs, does not take the python-dateutil that another package needs
+	sed '/^python-dateutil==/d; /^torch==/d' $(SUPPLY)/pins > $(SUPPLY)/constraints
+	{ grep '^#' requirements-elsewhere.lock; printf '%s\n' ray s3fs 'moto[server]' \
+	    | $(LOCKED) --constraint $(SUPPLY)/constraints -; } > requirements-elsewhere.lock.new
 	for file in requirements.lock requirements-torch.txt requirements-audit.lock requirements-elsewhere.lock; do mv $$file.new $$file; done
 
 .PHONY: audit-deps

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -106,6 +107,16 @@ def test_errors_can_be_copied_and_sent(kind):
 def test_what_is_no_place_is_a_users_mistake(word, rule):
     with pytest.raises(RecipeError, match=rule):
         choose_workers(word)
+
+
+def test_ray_is_an_extra_and_its_client_is_refused(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(RecipeError, match=r"pip install 'kamerton\[ray\]'"):
+        choose_workers("ray:2")
+    monkeypatch.setitem(sys.modules, "ray", object())
+    assert (choose_workers("ray:2", 3).count, choose_workers("ray:head:6379").address) == (2, "head:6379")
+    with pytest.raises(RecipeError, match="Ray's client cannot pass on"):
+        choose_workers("ray://head:10001")
 
 
 def test_more_processes_than_cards_are_refused(monkeypatch):

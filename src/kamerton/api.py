@@ -60,25 +60,30 @@ def tune(
     method: str | None = None,
     out: str | Path | None = None,
     settings: Mapping[str, object] | None = None,
+    on: str | None = None,
 ) -> TunedRun:
     """Tune a model on a data file, judge it, and return the finished run.
 
     Args:
-        data: a file (CSV, TSV, JSON, JSONL, Parquet, text, CoNLL), a folder, or a pattern; or a recipe (YAML).
+        data: a file (CSV, TSV, JSON, JSONL, Parquet, text, CoNLL), a folder, a pattern, or an address of these
+            (`s3://bucket/rows.csv`); or a recipe (YAML).
         task: the kind of job, if the columns do not tell.
         model: a known name, a folder, or a Hugging Face id.
         method: how the model is changed.
-        out: the run's folder; a new one under `runs/` if not given.
+        out: the run's folder, or its address; a new folder under `runs/` if not given.
         settings: any other setting by its dotted path: `{"train.epochs": 5}`.
+        on: where independent trainings are done at the same time: `processes:4`, `ray`.
 
     Raises:
         KamertonError: something that the user can fix.
     """
     flags = {"data.task": task, "model.name": model, "method.name": method, **(settings or {})}
     given = {path: value for path, value in flags.items() if value is not None}
+    workers = registry.load("kamerton.core.pieces:choose_workers")(on)
     run = registry.load("kamerton.session.new_run:new_run")(Path(data), Path(out) if out else None, given)
-    for _ in registry.load("kamerton.tune:story")(run):
-        pass
+    with workers:
+        for _ in registry.load("kamerton.tune:story")(run, workers):
+            pass
     return TunedRun(run.path)
 
 
