@@ -2,6 +2,10 @@
 
 Run by `make bench-ray`. Every way trains the same eight seeds of copies of one run, in turns, so that other work on the
 machine meets all of them; the fastest of the rounds counts. Start-up of workers is a part of the time.
+
+Where other work keeps the cores busy, two workers get no more of them than one (Linux shares cores between sessions),
+and the clock shows no gain. So the CPU seconds of processes are printed, too: divided by the workers, they are the time
+on cores of their own.
 """
 
 from __future__ import annotations
@@ -9,6 +13,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
+import resource
 import shutil
 import sys
 import tempfile
@@ -56,12 +61,19 @@ def trained_once(folder: Path, rows: int, epochs: float) -> Path:
     return run.path
 
 
-def timed(run: Run, workers: Workers) -> float:
-    began = time.perf_counter()
+def timed(run: Run, workers: Workers) -> tuple[float, float]:
+    """Return the seconds on the clock, and those of the CPU that processes took; Ray's are not this one's children."""
+    began, before = time.perf_counter(), cpu_seconds()
     with workers:
         for _ in repeat_with_seeds(run, open_setup(run), Clock(run), workers):
             pass
-    return time.perf_counter() - began
+    return time.perf_counter() - began, cpu_seconds() - before
+
+
+def cpu_seconds() -> float:
+    """Return the CPU seconds of the children that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def found_by(run: Run) -> str:
@@ -82,6 +94,7 @@ def main() -> int:
     parser.add_argument("--ways", nargs="+", default=WAYS)
     options = parser.parse_args()
     seconds: dict[str, list[float]] = {way: [] for way in options.ways}
+    cpus: dict[str, list[float]] = {way: [] for way in options.ways}
     with tempfile.TemporaryDirectory(prefix="kw-") as name:
         first = trained_once(Path(name), options.rows, options.epochs)
         results = set()
@@ -91,22 +104,27 @@ def main() -> int:
                 shutil.copytree(first, copy)
                 run = Run(copy)
                 with run.locked():
-                    seconds[way].append(timed(run, choose_workers(None if way == HERE else way)))
+                    clock, cpu = timed(run, choose_workers(None if way == HERE else way))
+                seconds[way].append(clock)
+                cpus[way].append(cpu)
                 results.add(found_by(run))
+                load = os.getloadavg()[0]
                 print(
-                    f"round {number + 1}: {way} {seconds[way][-1]:.1f} s, load {os.getloadavg()[0]:.1f}",
-                    flush=True,
+                    f"round {number + 1}: {way} {clock:.1f} s, CPU of children {cpu:.1f} s, load {load:.1f}", flush=True
                 )
                 shutil.rmtree(copy)
     print(f"\n{SEEDS} seeds, weights and answers {'equal, bit for bit' if len(results) == 1 else 'DIFFER'}\n")
-    print("| way | seconds, each round | fastest |\n|---|---|---|")
+    print("| way | seconds, each round | fastest | CPU seconds of processes, least |\n|---|---|---|---|")
     for way, each in seconds.items():
-        print(f"| {way} | {', '.join(f'{one:.1f}' for one in each)} | {min(each):.1f} |")
+        cpu = f"{min(cpus[way]):.1f}" if way.startswith("processes") else "–"
+        print(f"| {way} | {', '.join(f'{one:.1f}' for one in each)} | {min(each):.1f} | {cpu} |")
     pairs = [pair for pair in GAINS if seconds.keys() >= set(pair)]
     gains = [(one, two, min(seconds[one]) / min(seconds[two])) for one, two in pairs]
     print()
     for one, two, gain in gains:
         print(f"{two} takes {gain:.2f} times less than {one} (must: {MUST})")
+        if two.startswith("processes"):
+            print(f"on cores of their own, by CPU seconds: {2 * min(cpus[one]) / min(cpus[two]):.2f} times less")
     return int(len(results) > 1 or any(gain < MUST for _, _, gain in gains))
 
 
