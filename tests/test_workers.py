@@ -109,6 +109,15 @@ def test_what_is_no_place_is_a_users_mistake(word, rule):
         choose_workers(word)
 
 
+def test_one_of_several_processes_starts_no_workers(monkeypatch):
+    for name in ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(RecipeError, match="one training on several processes, or several trainings"):
+        choose_workers("processes:2")
+    assert choose_workers(None) is HERE
+
+
 def test_ray_is_an_extra_and_its_client_is_refused(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(RecipeError, match=r"pip install 'kamerton\[ray\]'"):

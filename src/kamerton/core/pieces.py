@@ -13,8 +13,9 @@ from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 from kamerton.core import registry
-from kamerton.core.errors import Fault, KamertonError, RunError
+from kamerton.core.errors import Fault, KamertonError, RecipeError, RunError
 from kamerton.core.messages import Wording, msg
+from kamerton.core.ranks import launched_processes
 from kamerton.core.records import RunEvent
 
 Shared = TypeVar("Shared")
@@ -115,10 +116,13 @@ def choose_workers(word: str | None, cores: int = 1) -> Workers:
     """Return the workers of `--on`: this process if there is no word, else `KIND` or `KIND:PLACE`.
 
     Raises:
-        RecipeError: there is no such kind, or no such place.
+        RecipeError: there is no such kind, no such place, or this is one of several processes of one training.
     """
     if word is None:
         return HERE
+    if launched_processes() > 1:
+        rule = msg("one training on several processes, or several trainings at the same time: not both")
+        raise RecipeError(Fault(rule, "--on", msg("leave out --on, or `kamerton launch`")))
     kind, _, place = word.partition(":")
     if kind not in registry.names("workers") and registry.DOTTED.fullmatch(word):
         kind, place = word, ""
