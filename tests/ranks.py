@@ -16,6 +16,7 @@ from kamerton.core.messages import verbatim
 
 VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "OMP_NUM_THREADS")
 LONG = 60
+LOST = verbatim("another rank has ended")
 
 
 def launch(processes: int, word: str, node: int = 0, meeting: str = "") -> None:
@@ -43,6 +44,13 @@ def work(word: str, rank: int) -> None:
             raise ZeroDivisionError(f"of rank {rank}")
         case "mistake":
             raise RunError(Fault(verbatim(f"a mistake that rank {rank} found")))
+        case "lost" if rank == 0:  # by the failure of rank 1, which has left its record
+            mine = Path(os.environ["TORCHELASTIC_ERROR_FILE"])
+            while not (mine.parent.parent / "1" / mine.name).exists():
+                time.sleep(0.001)
+            raise RunError(Fault(LOST))
+        case "lost":
+            raise ZeroDivisionError("of rank 1")
         case "abort":
             os.write(2, b"a library's last words\n")
             os.abort()

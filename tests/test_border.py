@@ -15,11 +15,12 @@ import pytest
 
 from children import Streams
 from kamerton.cli.actions.predict import one_line
-from kamerton.cli.border import RESUMABLE, Border
+from kamerton.cli.border import RESUMABLE, Border, work_on
 from kamerton.cli.speech import speak
 from kamerton.cli.streams import PLAIN
 from kamerton.core.errors import RunError
 from kamerton.core.files import replacing, write_text
+from kamerton.core.ranks import ERROR_FILE, LAUNCHED_AS, RANK, noted_run, read_failure, resume_command
 from kamerton.runs.run import Run, require_free
 from stories import DONE, INTERRUPTED, MISTAKE, wait_for
 
@@ -300,3 +301,22 @@ except KeyboardInterrupt:
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (7, "")
+
+
+def test_a_rank_leaves_why_it_failed_and_its_children_leave_nothing(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv(ERROR_FILE, str(tmp_path / "error.json"))
+    monkeypatch.setenv(LAUNCHED_AS, "kamerton launch 2 --")
+    with pytest.raises(ZeroDivisionError), Border():  # a child of a rank, which has no RANK
+        1 / 0  # noqa: B018
+    assert read_failure(tmp_path) is None
+    monkeypatch.setenv(RANK, "1")
+    with pytest.raises(SystemExit) as ended, Border():
+        1 / 0  # noqa: B018
+    record = read_failure(tmp_path)
+    assert (ended.value.code, capsys.readouterr().err) == (MISTAKE, "")
+    assert record.text == "ZeroDivisionError: division by zero"
+    assert "1 / 0" in record.trace
+    run = Path("runs/x")
+    work_on(run)
+    assert (noted_run(tmp_path), resume_command(run)) == (run, "kamerton launch 2 -- resume runs/x")
+    RESUMABLE.set(None)

@@ -82,24 +82,28 @@ class Border:
             print_fault(Fault(kept if RESUMABLE.get() else msg("stopped")))
             raise SystemExit(INTERRUPTED) from None
         faults = error.faults if isinstance(error, KamertonError) else _faults_of_system(error)
+        trace = "" if faults else "".join(traceback.format_exception(error))
+        record_failure("\n".join(map(_line, faults)) or f"{type(error).__name__}: {error}", trace)
+        if is_launched():  # which shows the record, unless another rank's failure is the cause
+            raise SystemExit(MISTAKE) from None
         for fault in faults:
             print_fault(fault)
         if faults:
-            record_failure("\n".join(map(str, faults)))
-            raise SystemExit(MISTAKE) from None
-        record_failure(f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error)))
-        if is_launched():  # which shows the traceback, unless another rank's failure is the cause
             raise SystemExit(MISTAKE) from None
         return False
 
 
 def print_fault(fault: Fault) -> None:
     """Print what is wrong on standard error, in the reader's language."""
-    said = Fault(*map(worded, (fault.rule, fault.place, fault.remedy)))
     try:
-        print(f"kamerton: {safe_text(str(said))}", file=sys.stderr, flush=True)
+        print(_line(fault), file=sys.stderr, flush=True)
     except OSError:
         silence(2)
+
+
+def _line(fault: Fault) -> str:
+    said = Fault(*map(worded, (fault.rule, fault.place, fault.remedy)))
+    return f"kamerton: {safe_text(str(said))}"
 
 
 def _resume() -> str:

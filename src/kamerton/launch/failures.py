@@ -25,8 +25,8 @@ class FailedRank:
     """Its exit status; 128 and the number of the signal that ended it."""
     text: str = ""
     """What it left: a traceback, a message, or the end of its output."""
-    reported: bool = False
-    """Whether it stands on the terminal already."""
+    plain: bool = False
+    """Whether no more is to be said: rank 0 found a user's mistake, or had the terminal to say what is wrong."""
 
     @property
     def signal_name(self) -> str:
@@ -50,8 +50,8 @@ def first_failure(codes: Mapping[int, int], folders: Mapping[int, Path]) -> Fail
     if code < 0:
         return FailedRank(rank, KILLED - code, _end_of(folders[rank]))
     if record is None:
-        return FailedRank(rank, code, _end_of(folders[rank]), reported=rank == 0)
-    return FailedRank(rank, code, record.trace or record.text, reported=rank == 0 and not record.trace)
+        return FailedRank(rank, code, _end_of(folders[rank]), plain=rank == 0)
+    return FailedRank(rank, code, record.trace or record.text, plain=rank == 0 and not record.trace)
 
 
 def _end_of(folder: Path) -> str:

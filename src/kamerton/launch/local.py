@@ -61,7 +61,7 @@ class Ended:
     status: int
     """The exit status of the rank that failed first; 0 if none did, 130 if all were stopped before their end."""
     failure: FailedRank | None = None
-    """The rank that failed first, unless it reported that itself."""
+    """The rank that failed first; None if all were stopped."""
     logs: Path | None = None
     """The folder of the ranks' output, where it is kept."""
     run: Path | None = None
@@ -106,11 +106,12 @@ def _ended(agent: _Agent, first: int, logs: Path) -> Ended:
     run = next(filter(None, map(noted_run, folders.values())), None)
     codes = {first + rank: code for rank, code in agent.failed.items()}
     failure = first_failure(codes, folders) if codes else None
-    status = failure.status if failure else 0
-    if failure is None or failure.reported or agent.stopped:
-        remove(logs)
-        return Ended(INTERRUPTED if failure and agent.stopped else status, run=run)
-    return Ended(status, failure, logs, run)
+    if failure and not failure.plain and not agent.stopped:
+        return Ended(failure.status, failure, logs, run)
+    remove(logs)
+    if failure and agent.stopped:
+        return Ended(INTERRUPTED)
+    return Ended(failure.status if failure else 0, failure)
 
 
 def _meeting(nodes: Nodes) -> RendezvousParameters:

@@ -32,6 +32,8 @@ def run_program(processes: int, program: Sequence[str], nodes: Nodes) -> int:
 def _report(ended: Ended, failure: FailedRank) -> None:
     if failure.text:
         print(safe_text(failure.text.rstrip()), file=sys.stderr, flush=True)
+    if failure.plain:
+        return
     again: Wording = ""
     if ended.run:
         again = msg("`{command}` goes on", command=resume_command(ended.run))
