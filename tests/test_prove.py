@@ -356,6 +356,8 @@ def test_a_server_without_a_base_is_refused(shop):
 def test_a_model_is_either_here_or_at_an_address():
     with pytest.raises(KamertonError, match="either in a folder or at an address"):
         resolve(None, {"model.tuned": "x", "model.tuned_at": f"{HERE}/v1"})
+    with pytest.raises(KamertonError, match="a server has its own"):
+        resolve(None, {"model.tuned_at": f"{HERE}/v1", "model.template": "x.jinja"})
 
 
 @pytest.fixture(scope="module")

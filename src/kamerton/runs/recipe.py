@@ -140,6 +140,8 @@ class ModelSettings(Group):
     def _agree(self) -> ModelSettings:
         if self.tuned and self.tuned_at:
             raise Misfit(msg("a tuned model is either in a folder or at an address"))
+        if self.template and not self.tuned:
+            raise Misfit(msg("a chat template is given to a tuned model in a folder; a server has its own"))
         return self
 
 
