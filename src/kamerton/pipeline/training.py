@@ -19,7 +19,7 @@ from kamerton.evaluate.score import measure
 from kamerton.forms.labels import fit_threshold
 from kamerton.forms.usual import item_losses
 from kamerton.kernels.device import peak_bytes
-from kamerton.kernels.processes import has_others, together
+from kamerton.kernels.processes import has_others, launched, together
 from kamerton.models.saved import save_model
 from kamerton.models.structure import device_of
 from kamerton.pipeline.cost import cost_message, estimate_cost, measured, measured_message
@@ -33,7 +33,7 @@ from kamerton.session.setup import Clock, Setup, data_fingerprint, metric_names,
 from kamerton.session.trainable import NOT_OURS, TrainableModel
 from kamerton.train.dynamics import Dynamics
 from kamerton.train.loop import Job, Validation, load_best, train
-from kamerton.train.parallel import SHARDED
+from kamerton.train.parallel import SHARDED, how_divided
 
 CIRCUMSTANCES: Mapping[str, Any] = {"model": {"device"}, "train": {"parallel", "offload"}}
 """The settings of a recipe that a run may go on without: what the weights become does not depend on them."""
@@ -58,6 +58,8 @@ def tune_model(run: Run, setup: Setup, clock: Clock, workers: Workers = HERE) ->
         yield clock.stage("base", trainable.quantized)
     if trainable.note:
         yield clock.stage("nodes", trainable.note)
+    if (count := launched()[0]) > 1:
+        yield clock.stage("processes", how_divided(setup.recipe.train, count))
     setup = yield from settle_rate(run, setup, trainable, clock, workers)
     estimate = estimate_cost(setup, trainable)
     run.write_state(replace(run.state, forecast=estimate))

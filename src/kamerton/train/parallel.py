@@ -275,6 +275,13 @@ def _reached(module: nn.Module, closed: set[nn.Module]) -> Iterator[nn.Module]:
             yield from _reached(child, closed)
 
 
+def how_divided(settings: TrainSettings, count: int) -> Message:
+    """Say how so many processes train."""
+    if settings.parallel == SHARDED:
+        return msg("{count} processes train one model, whose weights are divided among them", count=count)
+    return msg("{count} processes train one model, and each has all of it", count=count)
+
+
 def divided(model: nn.Module, layout: Layout, rows: Sequence[Encoded], settings: TrainSettings) -> OneProcess:
     """Prepare a model for training by the processes that there are, as the settings say."""
     if world_size() == 1:
