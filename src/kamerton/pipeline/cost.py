@@ -28,6 +28,7 @@ from kamerton.kernels.device import (
     synchronize,
     within_memory,
 )
+from kamerton.kernels.processes import launched
 from kamerton.models.structure import device_of
 from kamerton.runs.run import Run
 from kamerton.session.setup import Setup
@@ -91,7 +92,9 @@ def estimate_cost(setup: Setup, trainable: TrainableModel) -> Resources:
         tried = _try(trainable, setup.form, work)
     release(device)
     peak = held + (ROOM if device == CPU else 0.0) + _memory(setup, work, tried)
-    return Resources(round(_seconds(setup, work, tried), 3), int(max(peak, peak_bytes(device))), work.plan.updates)
+    processes, _ = launched()  # among which rows are dealt out; what they exchange is not in the estimate
+    seconds = round(_seconds(setup, work, tried) / processes, 3)
+    return Resources(seconds, int(max(peak, peak_bytes(device))), work.plan.updates)
 
 
 def measured(run: Run) -> Resources:

@@ -59,7 +59,7 @@ def tune_model(run: Run, setup: Setup, clock: Clock, workers: Workers = HERE) ->
     if trainable.note:
         yield clock.stage("nodes", trainable.note)
     if (count := launched()[0]) > 1:
-        yield clock.stage("processes", how_divided(setup.recipe.train, count))
+        yield clock.stage("ranks", how_divided(setup.recipe.train, count))
     setup = yield from settle_rate(run, setup, trainable, clock, workers)
     estimate = estimate_cost(setup, trainable)
     run.write_state(replace(run.state, forecast=estimate))
