@@ -115,6 +115,10 @@ bench-exports: install  ## Export a tiny tuned model of every task to every form
 bench-ray: $(ELSEWHERE)/.installed  ## Train eight seeds here, in processes and on Ray: equal results, and the time of one worker and of two
 	$(ELSEWHERE)/bin/python benchmarks/workers.py
 
+.PHONY: bench-ray-train
+bench-ray-train: $(ELSEWHERE)/.installed  ## Train with two workers of Ray's TorchTrainer, killed and not: weights as of `kamerton launch 2`
+	$(ELSEWHERE)/bin/python benchmarks/ray_train.py
+
 .PHONY: bench-storage
 bench-storage: $(ELSEWHERE)/.installed  ## Tune at s3:// addresses of a local server under twenty kills: whole at any moment, equal at the end
 	$(ELSEWHERE)/bin/python benchmarks/storage.py

@@ -319,10 +319,10 @@ NAMED_BY_CONTRACT = {"tasks": "metrics"}
 """A task names its metrics: the contract asks for it."""
 LIBRARY_OF_THAT_NAME = {
     ("report", "peft"), ("forms", "regression"), ("forms", "instruction"), ("tasks", "instruction"),
-    ("report", "text-classification"),
+    ("report", "text-classification"), ("workers", "ray"), ("launchers", "ray"),
 }  # fmt: skip
 """Where a word is not the plug-in's: a package whose code the report shows, transformers' problem type, the key of a
-request in data sets, a pipeline of the hub."""
+request in data sets, a pipeline of the hub, Ray's package."""
 
 
 def words_outside_their_files() -> Iterator[str]:

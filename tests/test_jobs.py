@@ -1,17 +1,21 @@
 """Job files: what each launcher writes, what it refuses, and that the scripts do what they say.
 
 The files in tests/jobs are what is written; `KAMERTON_WRITE_JOBS=1 pytest tests/test_jobs.py` writes them anew. The
-scripts run in bash here, with stand-ins for `kamerton`, `ssh`, `srun` and `scontrol` that note how they are called.
+scripts run in bash here, with stand-ins for `kamerton`, `ssh`, `srun` and `scontrol` that note how they are called;
+a script of Ray runs in this process.
 """
 
 from __future__ import annotations
 
 import os
+import runpy
 import signal
 import subprocess
+import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import yaml
@@ -32,6 +36,7 @@ WRITTEN: dict[str, tuple[str, ClusterJob, dict[str, object]]] = {
     "two-nodes.sbatch": ("slurm", JOB, {**ACTIVATE, "gpus": "h100:8", "time": "12:00:00", "partition": "gpu"}),
     "one-node.sbatch": ("slurm", replace(JOB, nodes=1, processes=2, command=("resume", "runs/reviews")), {}),
     "two-machines.sh": ("ssh", JOB, {**ACTIVATE, "hosts": "gpu1,me@gpu2"}),
+    "two-machines.ray.py": ("ray", JOB, {**ACTIVATE, "gpus": "H100:8", "cpus": "4"}),
     "two-machines.sky.yaml": ("skypilot", CLOUD, {
         "setup": ["pip install kamerton"], "activate": "source ~/venv/bin/activate", "image": "docker:me/image:1",
         "gpus": "H100:8", "spot": True, "storage": {"/runs": "s3://my-runs"}, "environment": {"A": "1"},
@@ -56,7 +61,7 @@ def test_the_files_are_those_of_the_folder_and_pass_their_checks(name, tmp_path)
     if os.environ.get("KAMERTON_WRITE_JOBS"):
         (GOLDEN / name).write_text(text)
     assert text == (GOLDEN / name).read_text()
-    assert "its syntax was checked by bash" in str(written.checked)
+    assert "its syntax was checked by" in str(written.checked)
     assert written.submission[-1] == str(tmp_path / name)
 
 
@@ -73,6 +78,8 @@ def test_the_files_are_those_of_the_folder_and_pass_their_checks(name, tmp_path)
         ("ssh", JOB, {}, "hosts: this is missing"),
         ("ssh", JOB, {"hosts": "gpu1"}, "1 machine is named, and --nodes says 2"),
         ("ssh", JOB, {"hosts": "gpu1,-oProxyCommand=x"}, "is no name of a machine"),
+        ("ray", JOB, {"gpus": "H100:4"}, "8 processes do not fit gpus=H100:4"),
+        ("ray", JOB, {"partition": "gpu"}, "there is no setting 'partition'"),
         ("skypilot", JOB, {}, "on no storage that outlives a machine"),
         ("skypilot", CLOUD, {"storage": {"/data": "s3://x"}}, "on no storage that outlives a machine"),
     ],
@@ -131,6 +138,14 @@ def test_a_job_is_submitted_by_its_own_program_only_where_that_is(tmp_path, monk
     (tmp_path / "sbatch").write_text("#!/bin/sh\nexit 5\n")
     (tmp_path / "sbatch").chmod(0o755)
     assert jobs.submit(written) == 5
+
+
+def test_a_demand_is_passed_on_to_the_starts_that_go_on(place):
+    words = ("launch", "2", "--to", "ray", "--", "tune", "reviews.csv", "--out", "runs/demand", "--require", "ship")
+    ended = place.call(*words)
+    assert ended.status == DONE, ended.said
+    script = (place.folder / "demand.ray.py").read_text()
+    assert 'RESUME = ["resume", "runs/demand", "--require", "ship"]' in script
 
 
 def test_the_command_writes_a_job_and_submits_nothing(place):
@@ -278,3 +293,63 @@ def test_ctrl_c_stops_the_processes_on_all_machines(tmp_path):
     job.wait_for(0, 1)
     child.send_signal(signal.SIGINT)
     assert (child.wait(60), job.calls("stopped")) == (130, ["stopped", "stopped"])
+
+
+PYTHON = """\
+echo "$RANK of $WORLD_SIZE at $MASTER_ADDR: $*" >> calls
+mkdir -p runs/reviews; touch runs/reviews/recipe.yaml
+status=$(cat status); echo 0 > status
+[ "$status" != kill ] || kill -9 $$
+exit "$status"
+"""
+"""What stands for Python in a worker of Ray; `status` has how it is to end."""
+
+
+class StandInTrainer:
+    """Does what `TorchTrainer` does for one worker."""
+
+    def __init__(self, work, *, run_config, **_settings):
+        self.work, self.failures = work, run_config["failure_config"]["max_failures"]
+
+    def fit(self):
+        for left in range(self.failures, -1, -1):
+            try:
+                return SimpleNamespace(return_value=self.work())
+            except RuntimeError:
+                if not left:
+                    raise
+
+
+@pytest.fixture
+def in_ray(tmp_path, monkeypatch):
+    """Return what runs a script of `--to ray` in this process, one worker in one process, with a stand-in for Ray."""
+    settings = {"retries": 1, "setup": f"PATH={tmp_path / 'bin'}:$PATH"}
+    write_job(replace(JOB, folder=str(tmp_path), nodes=1, processes=1), "ray", settings, tmp_path / "job.py")
+    for module in ("ray", "ray.train", "ray.train.torch"):
+        monkeypatch.setitem(sys.modules, module, ModuleType(module))
+    ray, train, its_torch = (sys.modules[name] for name in ("ray", "ray.train", "ray.train.torch"))
+    ray.init, ray.util = lambda: None, SimpleNamespace(get_node_ip_address=lambda: "node1")
+    train.FailureConfig = train.RunConfig = train.ScalingConfig = its_torch.TorchConfig = dict
+    sizes = {"world_rank": 0, "world_size": 1, "local_rank": 0, "local_world_size": 1}
+    train.get_context = lambda: SimpleNamespace(**{f"get_{name}": lambda one=one: one for name, one in sizes.items()})
+    its_torch.TorchTrainer = StandInTrainer
+    monkeypatch.setattr("torch.distributed.broadcast_object_list", lambda found, src: None)
+    monkeypatch.setattr("torch.distributed.all_gather_object", lambda box, one: box.__setitem__(0, one))
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python").write_text(f"#!/bin/bash\n{PYTHON}")
+    (tmp_path / "bin" / "python").chmod(0o755)
+
+    def run(status: object) -> object:
+        (tmp_path / "status").write_text(f"{status}\n")
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(str(tmp_path / "job.py"), run_name="__main__")
+        return ended.value.code
+
+    return run
+
+
+def test_ray_goes_on_after_a_killed_process_and_only_then(in_ray, tmp_path):
+    assert (in_ray("kill"), in_ray(3), in_ray(0)) == (0, 3, 0)
+    begun, *gone_on = (tmp_path / "calls").read_text().splitlines()
+    assert begun == "0 of 1 at node1: -P -m kamerton tune my reviews.csv --method full --out runs/reviews"
+    assert gone_on == ["0 of 1 at node1: -P -m kamerton resume runs/reviews"] * 3

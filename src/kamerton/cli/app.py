@@ -373,13 +373,15 @@ def report(
 def resume(
     run: RunPath,
     device: options.Device = None,
+    require: options.Require = None,
     on: options.On = None,
     cores: options.Cores = 1,
     language: Language = None,
     json: AsJson = False,
 ) -> None:
     """Continue a run after any stop: Ctrl-C, kill -9, power loss."""
-    call("tune:resume", run, device, on, cores, json, language=language)
+    met = call("tune:resume", run, device, require, on, cores, json, language=language)
+    raise Exit(OK if met else UNMET)
 
 
 @_command("kamerton serve runs/reviews", "kamerton serve --ab new=runs/b,old=runs/a --share 0.5")

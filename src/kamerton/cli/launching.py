@@ -1,7 +1,7 @@
 """The command that starts others on several processes: its flags, and the command lines that it takes."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +14,8 @@ from kamerton.core.messages import msg
 
 RUN_OF = {"tune": "out", "resume": "run"}
 """The commands that train on several processes, and which of their parameters is the run's folder."""
+DEMAND = "require"
+"""The parameter of both with the demanded verdict."""
 MEETING = "HOST:PORT"
 
 
@@ -43,13 +45,15 @@ def launch(
     fails, what it wrote is shown once. Ctrl-C and SIGTERM let rank 0 save a checkpoint; a second one ends all at once.
     The exit status is rank 0's.
     """
-    run = run_of(context, command)
+    parsed = parsed_command(context, command)
     if to is not None:
+        run: Path | None = parsed[RUN_OF[command[0]]]
         if run is None:
             raise bad_value(msg("a job that is started again must know its run: add --out FOLDER"), "COMMAND")
         settings = [word for assignment in assignments or [] for word in ("--set", assignment)]
         words = ["kamerton", "launch", str(processes), "--nodes", str(nodes), "--to", to, *settings, "--", *command]
-        job = ClusterJob(run.name, str(run), command, str(Path.cwd()), nodes, processes, shlex.join(words))
+        place = (str(Path.cwd()), nodes, processes)
+        job = ClusterJob(run.name, str(run), command, *place, shlex.join(words), parsed[DEMAND])
         raise Exit(call("job:run", job, to, assignments or [], file, submit, json, language=language))
     if assignments or file or submit or json:
         raise bad_value(msg("--set, --file, --submit and --json are about a job file"), "--to")
@@ -60,10 +64,10 @@ def launch(
     raise Exit(call("launch:run", processes, command, nodes, node_rank, rendezvous or "", language=language))
 
 
-def run_of(context: Context, command: Sequence[str]) -> Path | None:
+def parsed_command(context: Context, command: Sequence[str]) -> Mapping[str, Any]:
     """Parse the command line that is to be launched, so that its mistakes are told before any process starts.
 
-    Returns the folder of its run, where it names one.
+    Returns its parameters.
 
     Raises:
         typer.TyperException: what the command itself would say; or it cannot be launched.
@@ -73,5 +77,5 @@ def run_of(context: Context, command: Sequence[str]) -> Path | None:
     if name not in RUN_OF:
         rule = msg("'{name}' cannot be launched; {known} can", name=name, known=", ".join(RUN_OF))
         raise bad_value(rule, "COMMAND")
-    parsed: Path | None = found.make_context(name, arguments, parent=root).params[RUN_OF[name]]
-    return parsed
+    parameters: Mapping[str, Any] = found.make_context(name, arguments, parent=root).params
+    return parameters

@@ -29,6 +29,8 @@ class ClusterJob:
     """Processes on each machine."""
     written_by: str
     """The command line that asked for the job."""
+    demand: str | None = None
+    """The verdict that the command demands (`--require`)."""
 
     @property
     def begins(self) -> bool:
@@ -38,7 +40,7 @@ class ClusterJob:
     @property
     def resume(self) -> tuple[str, ...]:
         """What goes on with the run once it has begun."""
-        return ("resume", self.run)
+        return ("resume", self.run, *(("--require", self.demand) if self.demand else ()))
 
 
 class Launcher(Protocol):

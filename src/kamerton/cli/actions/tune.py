@@ -37,9 +37,13 @@ def run(
     return meets(read_outcome(begun).verdict, require)
 
 
-def resume(path: Path, device: str | None, on: str | None, cores: int, json: bool, language: Language) -> None:
-    """Continue a run."""
-    tell(open_run(path, device), json, language, choose_workers(on, cores))
+def resume(
+    path: Path, device: str | None, require: str | None, on: str | None, cores: int, json: bool, language: Language
+) -> bool:
+    """Continue a run; return whether the demanded verdict was reached."""
+    run = open_run(path, device)
+    tell(run, json, language, choose_workers(on, cores))
+    return meets(read_outcome(run).verdict, require)
 
 
 def tell(run: Run, json: bool, language: Language, workers: Workers = HERE) -> None:

@@ -1,5 +1,6 @@
 """What job files have in common: settings, templates of bash, and checks."""
 
+import json
 import re
 import shlex
 import shutil
@@ -91,8 +92,13 @@ class Shared(BaseModel):
 
 def _filled(template: str, values: Mapping[str, object]) -> str:
     jinja = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
-    jinja.filters |= {"quote": shlex.quote, "words": shlex.join}
+    jinja.filters |= {"quote": shlex.quote, "words": shlex.join, "literal": _literal}
     return jinja.from_string(template).render(values)
+
+
+def _literal(value: object) -> str:
+    """Return texts, and lists and mappings of them, as Python has them in a source file."""
+    return json.dumps(value, ensure_ascii=False)
 
 
 def check_bash(script: str) -> Wording:
