@@ -51,6 +51,7 @@ ALIKE = (TrainingError, TogetherError, StopTogether)
 """What all ranks raise at the same place of a step, if they raise it at all; after anything else they cannot go on."""
 
 _control: list[dist.ProcessGroup] = []
+"""The group by which rank 0 sends; empty once a rank is lost, since others may have got a part of what was sent."""
 _here = [1]
 _inside = False
 
@@ -92,7 +93,7 @@ def joined() -> Iterator[None]:
     try:
         yield
     finally:
-        if not _inside:  # else the others compute, and end when this process has gone
+        if _control and not _inside:  # else the others compute, or one is lost: they end when this process has gone
             if not dist.get_rank():
                 _sent(None)
             dist.destroy_process_group()
@@ -220,8 +221,8 @@ def lost_rank_told() -> Iterator[None]:
     except RuntimeError as error:  # dist.DistError is one, and gloo raises the plain one
         if not any(words in str(error) for words in GONE):
             raise
-        rule = msg(
-            "another of the {count} processes has ended, and rank {rank} waits for it", count=world_size(), rank=rank()
-        )
+        _control.clear()
+        rule = "another of the {count} processes has ended, and rank {rank} waits for it"
+        told = msg(rule, count=dist.get_world_size(), rank=dist.get_rank())
         remedy = msg("see what that one said; the same launch of `kamerton resume RUN` goes on")
-        raise LostRankError(Fault(rule, remedy=remedy)) from error
+        raise LostRankError(Fault(told, remedy=remedy)) from error
