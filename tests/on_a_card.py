@@ -33,8 +33,12 @@ from kamerton.models.precision import HALVES, choose_precision, set_precision
 from kamerton.runs.recipe import TrainSettings
 from kamerton.runs.run import Run
 from kamerton.train import loop
+from kamerton.train.batches import UpdatePlan
+from kamerton.train.checkpoint import TrainState
 from kamerton.train.dynamics import Dynamics
 from kamerton.train.loop import Job, Validation, train
+from kamerton.train.optimizer import make_optimizer
+from kamerton.train.parallel import OneProcess
 from pretend_gpu import CARD, DEVICE, TOTAL, counted, pretend
 from tiny_engines import TEXT, facts_of
 from varlen_kernel import Kernel
@@ -120,6 +124,12 @@ def job_of(
     return job, engine
 
 
+def begun(job: Job, rows: int) -> loop._Training:
+    """Return a job under way, whose update is of so many rows."""
+    ways, plan = OneProcess(job.model, job.layout), UpdatePlan(rows, rows, 1, seed=0)
+    return loop._Training(job, ways, plan, make_optimizer(job.model, job.settings), TrainState())
+
+
 def copies(decoder: Path, folder: Path) -> dict[str, Any]:
     """Count the copies to the host in one update, by the number of layers and of rows."""
     found, places = {}, Counter[str]()
@@ -132,8 +142,9 @@ def copies(decoder: Path, folder: Path) -> dict[str, Any]:
         for count in (4, 16):
             job, _ = job_of(base, folder / f"step-{layers}-{count}", rows_of(count))
             assert "packed" in str(job.layout.name), job.layout.name
+            training = begun(job, count)
             with counted() as seen:
-                loop._gradients(job, range(count))
+                loop._gradients(training, range(count))
                 torch.nn.utils.clip_grad_norm_(job.model.parameters(), 1.0).item()
             found[f"{layers} layers, {count} rows"] = seen.total()
             places += seen
@@ -208,7 +219,7 @@ def in_half(base: Path, folder: Path) -> dict[str, Any]:
         precision = str(choose_precision(DEVICE).value)
         job, _ = job_of(base, folder / precision, rows, precision, epochs=20, patience=20)
         with counted() as seen:
-            loop._gradients(job, range(len(rows)))
+            loop._gradients(begun(job, len(rows)), range(len(rows)))
         job.model.zero_grad()
         events = list(train(job))
         steps = [event for event in events if isinstance(event, Stepped)]

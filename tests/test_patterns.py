@@ -47,6 +47,11 @@ LOCAL = {
     "kamerton.forms.turns._apart": ["(<s>|<\\|end\\|>|aaa)"],
     "kamerton.forms.turns._any_of": ["<s>|</s>|aaab|aa"],
     "kamerton.plugins.audits.label_in_text.find": [r"(?<!\w)(?:aaab|aaa|aa\ aa|aa)(?!\w)"],
+    "kamerton.plugins.launchers._shared.formed.fullmatch": [
+        r"([A-Za-z0-9][\w.-]*:)?[1-9]\d*",
+        r"(\d+-)?\d+(:\d\d){0,2}",
+        r"\d+\+?",
+    ],
     "kamerton.text.repair._misread": [repair._misread(codec).pattern for codec in (repair.WESTERN, *repair.CYRILLIC)],
 }
 """Patterns that are made of local names, by the function that makes them; none where a constant holds them."""

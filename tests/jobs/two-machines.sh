@@ -40,8 +40,9 @@ start() {  # one machine, until it is done
 
 # 0 is done. 1, 2 and 3 would come again: a mistake, wrong usage, a demanded verdict that was not reached.
 # 130 was stopped, and has saved a checkpoint. Above it, a process was killed: out of memory, a broken machine.
+told=
 stopped=
-trap 'stopped=yes; stop' INT TERM HUP
+trap 'told=yes; stopped=yes; stop' INT TERM HUP
 for attempt in {0..3}; do
   nodes=() codes=() killed=
   for rank in "${!hosts[@]}"; do
@@ -51,7 +52,8 @@ for attempt in {0..3}; do
   for node in "${nodes[@]}"; do
     code=0
     wait "$node" || code=$?
-    while kill -0 "$node" 2>/dev/null; do  # a signal has ended the wait, and not the node's processes
+    while [ -n "$told" ]; do  # a signal has ended the wait, and not the node's processes
+      told=
       code=0
       wait "$node" || code=$?
     done

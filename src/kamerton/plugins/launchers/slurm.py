@@ -30,9 +30,10 @@ head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 export MEETING=$head:$((20000 + SLURM_JOB_ID % 10000))
 {% endif %}
 # Before the time limit Slurm sends USR1 to this script. srun passes it on, and rank 0 saves a checkpoint.
-trap 'kill -USR1 $!' USR1
+told=
 cancelled=
-trap 'cancelled=yes' TERM
+trap 'told=yes; kill -USR1 $!' USR1
+trap 'told=yes; cancelled=yes' TERM
 
 # One launcher on each node starts the processes there: torch's elastic agent, which gives each of them RANK,
 # WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT, as torchrun does.
@@ -44,7 +45,8 @@ srun kamerton launch {{ job.processes }} -- "$@" &
 {% endif %}
 status=0
 wait $! || status=$?
-while kill -0 $! 2>/dev/null; do  # a signal has ended the wait, and not the processes
+while [ -n "$told" ]; do  # a signal has ended the wait, and not the processes
+  told=
   status=0
   wait $! || status=$?
 done

@@ -57,8 +57,9 @@ start() {  # one machine, until it is done
 }
 
 {{ again -}}
+told=
 stopped=
-trap 'stopped=yes; stop' INT TERM HUP
+trap 'told=yes; stopped=yes; stop' INT TERM HUP
 for attempt in {0..{{ settings.retries }}}; do
   nodes=() codes=() killed=
   for rank in "${!hosts[@]}"; do
@@ -68,7 +69,8 @@ for attempt in {0..{{ settings.retries }}}; do
   for node in "${nodes[@]}"; do
     code=0
     wait "$node" || code=$?
-    while kill -0 "$node" 2>/dev/null; do  # a signal has ended the wait, and not the node's processes
+    while [ -n "$told" ]; do  # a signal has ended the wait, and not the node's processes
+      told=
       code=0
       wait "$node" || code=$?
     done
