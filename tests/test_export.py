@@ -131,7 +131,7 @@ def test_an_unknown_form_a_folder_that_is_there_and_an_unfinished_run_are_refuse
     assert "exists already" in refused(place, "lora", "--to", "merged", "--out", tmp_path)
     assert "is not a run" in refused(place, tmp_path, "--to", "merged")
     place.run("lora").with_same_split(tmp_path / "begun", place.run("lora").recipe)
-    assert "is not finished" in refused(place, tmp_path / "begun", "--to", "merged")
+    assert "has no tuned model yet" in refused(place, tmp_path / "begun", "--to", "merged")
 
 
 def test_what_is_not_the_same_is_never_called_done(place, tmp_path, monkeypatch):
