@@ -27,7 +27,7 @@ SOON = 15
 
 
 def work(place: str) -> None:
-    """Train on one and on two processes; stop on two, and go on with three; kill a rank, and go on."""
+    """Train on one and on two processes; stop on two, and go on with one; kill a rank, and go on."""
     loop.SAVE_SECONDS = -1.0
     folder = Path(place)
     models = Models(folder / "models")
@@ -37,7 +37,7 @@ def work(place: str) -> None:
     one = carried_out(CELLS, 1, folder, models)
     two = carried_out(CELLS, 2, folder, models)
     on_ranks(2, lambda: stop_after(CELLS[1], folder / "stopped", models, 4))
-    [stopped] = carried_out(CELLS[1:2], 3, folder / "stopped", models)
+    [stopped] = carried_out(CELLS[1:2], 1, folder / "stopped", models)
     began: list[float] = []
 
     def kill(children: list[int]) -> None:
