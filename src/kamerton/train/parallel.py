@@ -112,6 +112,11 @@ class DataParallel(OneProcess):
         unused = _without_gradient(forward, sample)
         with lost_rank_told():
             self.wrapped = DistributedDataParallel(forward, find_unused_parameters=unused)
+            # After its first backward pass torch orders the exchange anew. If that were an update, a run that goes on
+            # would add the gradients of more than two ranks in another order than one that was never stopped.
+            with in_mode(model, training=True), own_random_states(device_of(model)):
+                self.wrapped(sample).sum().backward()
+            model.zero_grad(set_to_none=True)
 
     def share(self, numbers: Sequence[int], tokens: Sequence[int]) -> list[int]:
         """Deal the rows out so that all have about as many tokens."""
