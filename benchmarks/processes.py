@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 import torch
 
 from children import IMPORTED
-from crossing import Models
+from crossing import Models, lines_of_tasks
 from kamerton.core import registry
 from kamerton.train import loop
 from parallel_runs import TASKS, Cell, Trained, carried_out, on_ranks, stop_after, train
@@ -46,6 +46,10 @@ INTRODUCTION = (
     "",
 )
 LENGTH = {"train.epochs": 4}
+DROPOUT = {"train.dropout": 0.1}
+"""Of runs that are killed: what is drawn for dropout must not depend on it."""
+NOTES = {"feedback": " (KTO's reference point is the mean of a pass's rows, and each process has its own passes)"}
+"""Tasks in which the loss of a row depends on the others that are run with it."""
 
 
 def equality(folder: Path, models: Models, worlds: Sequence[int]) -> Iterator[str]:
@@ -60,6 +64,22 @@ def equality(folder: Path, models: Models, worlds: Sequence[int]) -> Iterator[st
     for place, cell in enumerate(cells):
         differences = [_difference(one[place], trained[place]) for trained in found.values()]
         yield f"| {cell.method} | {cell.kind} | {' | '.join(differences)} |"
+
+
+def every_task(folder: Path, models: Models) -> Iterator[str]:
+    """Yield a table: every task with each kind of model that it can be put to, by LoRA on two processes."""
+    yield "| task, model | whole | divided |"
+    yield "|---|---|---|"
+    for line in lines_of_tasks():
+        differences = []
+        for settings in (FP32, FSDP):
+            cell = Cell("lora", line.model, {**settings, **line.settings}, line.task)
+            place = folder / line.title / settings.get("train.parallel", "ddp")
+            [one], [two] = (carried_out([cell], world, place / str(world), models) for world in (1, 2))
+            differences.append(_difference(one, two))
+        noted = NOTES.get(line.task)
+        told = [one.replace("**", "") + noted if noted else one for one in differences]
+        yield f"| {line.title} | {' | '.join(told)} |"
 
 
 def _difference(one: Trained, other: Trained) -> str:
@@ -98,7 +118,7 @@ def kills(folder: Path, models: Models, count: int, seed: int = 0) -> Iterator[s
     drawn, outcomes = random.Random(seed), dict[str, int]()
     longest = 0.0
     for world, settings in ((2, FP32), (4, FP32), (2, FSDP)):
-        cell = Cell("lora", "decoder", {**settings, **LENGTH})
+        cell = Cell("lora", "decoder", {**settings, **LENGTH, **DROPOUT})
         began = time.monotonic()
         carried_out([cell], world, folder / f"{world} {len(settings)}", models)
         lasts = time.monotonic() - began
@@ -152,6 +172,7 @@ def main() -> None:
         for kind in TASKS:
             models[kind]
         lines = [*INTRODUCTION, *equality(folder / "equal", models, [*map(int, given.worlds.split(","))])]
+        lines += ["", "### Every task", "", *every_task(folder / "tasks", models)]
         print(*lines, sep="\n", flush=True)
         lines += ["", "### A stop at two processes", "", "Gone on with by another number of them.", ""]
         lines += stops(folder / "stops", models)

@@ -35,6 +35,8 @@ class Cell:
     method: str
     kind: str
     settings: Mapping[str, object]
+    task: str = ""
+    """The usual one of the kind if empty."""
 
     @property
     def name(self) -> str:
@@ -76,9 +78,10 @@ def begun(cell: Cell, folder: Path, models: Models) -> tuple[Run, Iterator[RunEv
     place = folder / cell.name
     if not (place / "run" / "recipe.yaml").exists():
         place.mkdir(parents=True, exist_ok=True)
-        rows = [*varied(registry.choose("tasks", TASKS[cell.kind])(), ROWS)]
+        task = cell.task or TASKS[cell.kind]
+        rows = [*varied(registry.choose("tasks", task)(), ROWS)]
         (place / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-        named = {"data.task": TASKS[cell.kind], "method.name": cell.method, "model.name": str(models[cell.kind])}
+        named = {"data.task": task, "method.name": cell.method, "model.name": str(models[cell.kind])}
         columns = {"data.columns": {key: key for key in rows[0]}}
         new_run(place / "rows.jsonl", place / "run", {**named, **columns, **QUICK, **cell.settings})
     run = Run(place / "run")

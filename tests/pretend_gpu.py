@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, library
 from torch.overrides import TorchFunctionMode
 from torch.utils.backend_registration import _DummyBackendModule, _setup_privateuseone_for_python_backend
 
@@ -351,7 +351,7 @@ def pretend(mode: Mode) -> None:
     _MODE.append(mode)
     _setup_privateuseone_for_python_backend(NAME, backend_module=CARD)
     torch.Tensor._make_subclass = staticmethod(_subclassed)  # type: ignore[assignment]
-    operators = torch.library.Library("_", "IMPL")
+    operators = library.Library("_", "IMPL")
     operators.fallback(lambda op, *args, **kwargs: dispatched(op, args, kwargs), "PrivateUse1")
     _KEPT.extend((operators, _Moves()))
     _KEPT[1].__enter__()

@@ -452,8 +452,8 @@ def tune(
     model: options.Model = None,
     method: options.Method = None,
     device: options.Device = None,
-    out: Annotated[Path | None, Option(help="The run's folder; a new one under runs/ if not given.")] = None,
-    seed: Annotated[int | None, Option(help="Seed of everything random.")] = None,
+    out: options.Out = None,
+    seed: options.Seed = None,
     seeds: Annotated[
         int | None, Option(min=1, help="Train so many times on the same split; the verdict counts the spread.")
     ] = None,

@@ -63,6 +63,8 @@ Epochs = Annotated[float | None, Option(help="Passes over the training rows.")]
 LearningRate = Annotated[
     str | None, Option(metavar="RATE|auto", help="Peak learning rate; auto tries four on a part of the rows.")
 ]
+Out = Annotated[Path | None, Option(help="The run's folder; a new one under runs/ if not given.")]
+Seed = Annotated[int | None, Option(help="Seed of everything random.")]
 MaxRows = Annotated[int | None, Option(help="Use at most this many rows, drawn at random.")]
 TooLong = Annotated[
     str | None,

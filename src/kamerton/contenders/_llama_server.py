@@ -67,7 +67,7 @@ def by_library(file: str, context: str) -> None:
 
 
 def wait(address: str) -> None:
-    """Tell the address, and wait until whoever asked for the server closes the input, or is killed."""
+    """Write the address, and wait until the process that started the server closes the input, or is killed."""
     print(address, flush=True)
     sys.stdin.read()
 

@@ -44,7 +44,7 @@ class KamertonError(Exception):
         super().__init__("\n".join(str(fault) for fault in self.faults))
 
     def __reduce__(self) -> tuple[type[Self], tuple[tuple[Fault, ...]]]:
-        """Let another process raise it again."""
+        """Return how to rebuild the error in another process."""
         return type(self), (self.faults,)
 
 

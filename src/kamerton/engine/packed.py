@@ -117,28 +117,12 @@ def packed_attention(
         if softcap is not None or s_aux is not None or kamerton_reach > (sliding_window or kamerton_reach):
             raise UnsupportedError("a shared prefix takes neither a soft cap nor sinks nor a window shorter than a row")
         return kamerton_context.attend(module, query, key, value, scaling).unsqueeze(0), None
-    lengths = kamerton_lengths
-    window = sliding_window if sliding_window is not None and sliding_window < max(lengths) else None
-    plain = softcap is None and s_aux is None
-    if plain and query.device.type != "cpu":
-        attended = attend_on_device(
-            query,
-            key,
-            value,
-            lengths,
-            cu_seq_lens_q,
-            scaling or query.shape[3] ** -0.5,
-            causal=causal,
-            window=window,
-            dropout=dropout,
-            half=kamerton_half,
-        )
-    elif plain and window is None:
-        attended = attend_within(query, key, value, lengths, scaling, dropout=dropout, causal=causal)
+    window = sliding_window if sliding_window is not None and sliding_window < max(kamerton_lengths) else None
+    scores = AttentionScores(scaling or query.shape[3] ** -0.5, causal, window, softcap, s_aux, dropout)
+    if scores.is_plain and window is None and query.device.type == "cpu":
+        attended = attend_within(query, key, value, kamerton_lengths, scaling, dropout=dropout, causal=causal)
     else:
-        scores = AttentionScores(scaling or query.shape[3] ** -0.5, causal, window, softcap, s_aux, dropout)
-        warn_of_scores(query.device)
-        attended = attend_apart(query, key, value, lengths, scores)
+        attended = _attend_by(scores, query, key, value, kamerton_lengths, cu_seq_lens_q, kamerton_half)
     if kamerton_witness is not None:
         kamerton_witness(attended)
     return attended.unsqueeze(0), None
@@ -190,6 +174,11 @@ class AttentionScores:
     """A score for each head that only takes weight away from the others (gpt-oss), `[heads]`."""
     dropout: float
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether they are scaled products alone, of which kernels know."""
+        return self.softcap is None and self.sinks is None
+
     def mask(self, length: int, device: torch.device) -> Tensor | None:
         """Return which keys each query sees, `[length, length]`; None if it is all of them."""
         away = torch.arange(length, device=device)[:, None] - torch.arange(length, device=device)
@@ -217,6 +206,23 @@ class AttentionScores:
             scores = torch.cat([scores, self.sinks.view(1, -1, 1, 1).expand(*scores.shape[:3], 1).to(scores)], dim=-1)
         shares = scores.softmax(dim=-1, dtype=torch.float32).to(value.dtype)[..., : key.shape[2]]
         return dropped(shares, self.dropout) @ value
+
+
+def _attend_by(
+    scores: AttentionScores,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    lengths: Sequence[int],
+    bounds: Tensor | None,
+    half: torch.dtype | None,
+) -> Tensor:
+    """Attend on a device by its kernel of lengths, which knows windows; else by whole matrices of scores."""
+    if scores.is_plain and query.device.type != "cpu":
+        given, causal, dropout = (query, key, value, lengths, bounds, scores.scale), scores.causal, scores.dropout
+        return attend_on_device(*given, causal=causal, window=scores.window, dropout=dropout, half=half)
+    warn_of_scores(query.device)
+    return attend_apart(query, key, value, lengths, scores)
 
 
 def attend_apart(query: Tensor, key: Tensor, value: Tensor, lengths: Sequence[int], scores: AttentionScores) -> Tensor:

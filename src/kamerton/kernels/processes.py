@@ -118,7 +118,7 @@ def follow() -> None:
 
 @contextmanager
 def together(function: Callable[..., object], *arguments: object) -> Iterator[None]:
-    """Let the other ranks run a function of a module while this one, rank 0, runs the block, which must match it.
+    """Run a function of a module on the other ranks while this one, rank 0, runs the block, which must match it.
 
     Whatever both of them exchange has to be exchanged in the same order.
     """

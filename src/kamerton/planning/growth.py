@@ -143,7 +143,7 @@ def _splitter(seed: int) -> StratifiedGroupKFold:
 
 
 def answer_fold(heads: Heads, fold: Fold) -> Generator[RunEvent, None, np.ndarray]:
-    """Let a head of each size answer the rows of a fold: `[sizes, held]`."""
+    """Return the answers of a head of each size to the rows of a fold: `[sizes, held]`."""
     order = np.random.default_rng([heads.seed, fold.repeat, fold.number]).permutation(fold.pool)
     yield from ()
     answers = [head_answers(heads.features, heads.golds, order[:size], fold.held) for size in heads.sizes]

@@ -7,6 +7,7 @@ among the processes are its FSDP2 (`fully_shard`).
 
 import hashlib
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -263,13 +264,15 @@ def _without_gradient(forward: _Forward, sample: Sequence[Encoded]) -> bool:
 def _blocks(model: nn.Module) -> list[nn.Module]:
     """Return a model's layers, which transformers knows as what must not be split over devices.
 
-    One whose parts are used elsewhere is left out: PEFT's soft prompts look tokens up in the table of embeddings.
+    One whose weights are used elsewhere is left out: heads are tied to tables of embeddings, and PEFT's soft prompts
+    look tokens up in them.
     """
     parts = [part for part in outer_model(model).modules() if isinstance(part, PreTrainedModel)]
     names = {name for part in parts for name in part._no_split_modules or ()}
     blocks = [module for module in model.modules() if type(module).__name__ in names]
-    outside = set(_reached(model, set(blocks)))
-    return [block for block in blocks if outside.isdisjoint(block.modules())]
+    outside = {weight for module in _reached(model, set(blocks)) for weight in module.parameters(recurse=False)}
+    holders = Counter(weight for block in blocks for weight in {*block.parameters()})
+    return [block for block in blocks if all(holders[one] == 1 and one not in outside for one in block.parameters())]
 
 
 def _reached(module: nn.Module, closed: set[nn.Module]) -> Iterator[nn.Module]:

@@ -122,7 +122,7 @@ class Ray(Shared):
         return self.render(SCRIPT, job, {"scaling": self._scaling(job)})
 
     def check(self, path: Path) -> Wording:
-        """Let Python check the syntax; say whether Ray is here."""
+        """Parse the script, and return whether Ray is here."""
         try:
             ast.parse(path.read_bytes(), str(path))
         except SyntaxError as error:

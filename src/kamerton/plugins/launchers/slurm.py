@@ -87,7 +87,7 @@ class Slurm(Shared):
         return self.render(SCRIPT, job, {"options": self._options(job)})
 
     def check(self, path: Path) -> Wording:
-        """Let bash check the syntax, and sbatch the request."""
+        """Check the syntax with bash, and the request with sbatch."""
         syntax = check_bash(path.read_text(encoding="utf-8"))
         if ran(["sbatch", "--test-only", str(path)]):
             return msg("checked by `sbatch --test-only`")

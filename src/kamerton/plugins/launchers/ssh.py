@@ -109,7 +109,7 @@ class Ssh(Shared):
         return self.render(SCRIPT, job, {"meeting": f"{address}:{self.port}"})
 
     def check(self, path: Path) -> Wording:
-        """Let bash check the syntax."""
+        """Check the syntax with bash."""
         return check_bash(path.read_text(encoding="utf-8"))
 
     def submission(self, path: Path) -> Sequence[str]:

@@ -110,7 +110,7 @@ class _WorkerProcess:
         self._work = 0
 
     def give(self, key: int, work: Workload[Any, Any, Any], given: object) -> None:
-        """Let it do a piece; it keeps the last work, which may be large."""
+        """Send it a piece; it keeps the last work, which may be large."""
         bare = None if key == self._work else Workload(work.prepare, work.do)
         self._work, self.is_idle = key, False
         self.connection.send((key, bare, given))
