@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -24,7 +23,7 @@ def launch(processes: int, word: str, node: int = 0, meeting: str = "") -> None:
     from kamerton.cli.actions.launch import run_program
     from kamerton.launch.local import Nodes
 
-    tempfile.tempdir = str(Path.cwd())
+    os.environ["KAMERTON_CACHE"] = str(Path.cwd())
     with Border():
         nodes = Nodes(2, node, meeting) if meeting else Nodes()
         sys.exit(run_program(processes, (__file__, word), nodes))

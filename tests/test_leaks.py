@@ -70,7 +70,7 @@ def test_nothing_else_makes_files_among_the_systems():
         if "import tempfile" in (text := path.read_text("utf-8")) or "from tempfile" in text
     }
     # rows and a server's errors are spooled to files without a name; others name the folder of a run, an export or the
-    # cache; what other ranks print, and Ray's sockets, hold no rows and are in folders of the user alone
+    # cache; Ray's sockets hold no rows and need a short path
     assert makers == {
         "contenders/llama_server.py",
         "core/files.py",

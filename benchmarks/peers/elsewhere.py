@@ -49,6 +49,14 @@ def settings(folder: str, rate: float) -> dict[str, Any]:
     }
 
 
+def train(model: Any, tokenizer: Any, rows: Rows, collator: Any, folder: str, rate: float) -> None:
+    """Train a model on encoded rows, and save it."""
+    arguments = TrainingArguments(**settings(folder, rate))
+    trainer = Trainer(model, arguments, train_dataset=rows, processing_class=tokenizer, data_collator=collator)
+    trainer.train()
+    trainer.save_model(folder)
+
+
 def tune_trainer(base: str, rows: Rows, folder: str) -> None:
     """Tune a classifier with a new head by transformers' Trainer."""
     tokenizer = AutoTokenizer.from_pretrained(base)
@@ -58,10 +66,7 @@ def tune_trainer(base: str, rows: Rows, folder: str) -> None:
     )
     encoded = [{**tokenizer(row["text"], truncation=True), "labels": names.index(row["label"])} for row in rows]
     collator = DataCollatorWithPadding(tokenizer)
-    arguments = TrainingArguments(**settings(folder, 1e-4))
-    trainer = Trainer(model, arguments, train_dataset=encoded, processing_class=tokenizer, data_collator=collator)
-    trainer.train()
-    trainer.save_model(folder)
+    train(model, tokenizer, encoded, collator, folder, 1e-4)
 
 
 def tune_peft(base: str, rows: Rows, folder: str) -> None:
@@ -76,10 +81,7 @@ def tune_peft(base: str, rows: Rows, folder: str) -> None:
         answer = tokenizer(row["output"] + tokenizer.eos_token, add_special_tokens=False)["input_ids"]
         encoded.append({"input_ids": ids + answer, "labels": [IGNORED] * len(ids) + answer})
     collator = DataCollatorForSeq2Seq(tokenizer)
-    arguments = TrainingArguments(**settings(folder, 5e-4))
-    trainer = Trainer(model, arguments, train_dataset=encoded, processing_class=tokenizer, data_collator=collator)
-    trainer.train()
-    trainer.save_model(folder)
+    train(model, tokenizer, encoded, collator, folder, 5e-4)
 
 
 def tune_trl(base: str, rows: Rows, folder: str) -> None:

@@ -141,14 +141,7 @@ def scratch_folder() -> Iterator[Path]:
     Raises:
         OSError: it cannot be made.
     """
-    root = cache_folder() / "scratch"
-    with suppress(OSError):
-        root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if not os.access(root, os.W_OK):
-        root = Path(tempfile.gettempdir()) / f"kamerton-{os.getuid()}"
-        root.mkdir(mode=0o700, exist_ok=True)
-    if root.stat().st_uid != os.getuid():
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(root))
+    root = private_folder("scratch")
     with ExitStack() as held:
         with _locked(root, fcntl.LOCK_EX):
             for left in root.iterdir():
@@ -157,6 +150,25 @@ def scratch_folder() -> Iterator[Path]:
             folder = Path(held.enter_context(tempfile.TemporaryDirectory(dir=root)))
             held.enter_context(_locked(folder, fcntl.LOCK_EX))
         yield folder
+
+
+def private_folder(name: str) -> Path:
+    """Return a folder of this name that is the user's alone, made if it is not there.
+
+    It is in the user's cache folder, or where nothing can be written there, the one such of the system's temporary one.
+
+    Raises:
+        OSError: it cannot be made, or is somebody else's.
+    """
+    root = cache_folder() / name
+    with suppress(OSError):
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not os.access(root, os.W_OK):
+        root = Path(tempfile.gettempdir()) / f"kamerton-{os.getuid()}"
+        root.mkdir(mode=0o700, exist_ok=True)
+    if root.stat().st_uid != os.getuid():
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(root))
+    return root
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """The processes of one machine, started and watched by torch's elastic agent, as `torchrun` does.
 
-Rank 0 has the terminal; the others write into files of a temporary folder, which is removed if all goes well. Each rank
-finds its place in torchrun's environment variables: RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT.
+Rank 0 has the terminal; the others write into files of the user's cache folder, which are removed if all goes well.
+Each rank finds its place in torchrun's environment variables: RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from torch.distributed.elastic.multiprocessing.api import SubprocessContext
 from torch.distributed.elastic.rendezvous import RendezvousParameters
 from torch.distributed.elastic.rendezvous.registry import get_rendezvous_handler
 
-from kamerton.core.files import remove
+from kamerton.core.files import private_folder, remove
 from kamerton.core.ranks import noted_run
 from kamerton.launch.failures import KILLED, FailedRank, first_failure
 
@@ -84,7 +84,7 @@ def launch(processes: int, program: Sequence[str], nodes: Nodes, environment: Ma
     if processes > 1:  # one has all cores by itself
         os.environ.setdefault("OMP_NUM_THREADS", str(max(1, CORES // processes)))
     os.environ.update(environment)
-    logs = Path(tempfile.mkdtemp(prefix="kamerton-launch-"))
+    logs = Path(tempfile.mkdtemp(prefix="kamerton-launch-", dir=private_folder("launches")))
     first = nodes.rank * processes
     silent = {rank: Std.ALL for rank in range(processes) if first + rank}
     spec = WorkerSpec(
