@@ -41,7 +41,8 @@ def work(place: str) -> None:
     began: list[float] = []
 
     def kill(children: list[int]) -> None:
-        while not [*(folder / "killed").rglob("step-*/MANIFEST.json")]:
+        checkpoints = folder / "killed" / CELLS[1].name / "run" / "checkpoints"
+        while not [*checkpoints.glob("step-*/MANIFEST.json")]:  # whole folders: they come by a rename
             time.sleep(0.01)
         os.kill(children[1], signal.SIGKILL)
         began.append(time.monotonic())
