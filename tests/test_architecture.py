@@ -45,11 +45,12 @@ MAY_IMPORT = {
     "pipeline": ("session", "evaluate", "contenders", "report"),
     "deliver": ("session", "evaluate", "plugins"),
     "serve": ("deliver", "feedback", "i18n"),
+    "studio": ("serve", "report", "evaluate", "feedback", "runs"),
     "planning": ("pipeline",),
     "launch": ("runs",),
     "tune": ("pipeline", "deliver"),
     "api": ("tune", "planning", "feedback"),
-    "cli": ("tune", "planning", "serve", "launch"),
+    "cli": ("tune", "planning", "serve", "studio", "launch"),
     "__init__": ("api",),
     "__main__": ("cli",),
 }

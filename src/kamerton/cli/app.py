@@ -441,6 +441,21 @@ def show(
     call("show:run", data, rows, flags, assignments or [], json, language=language, needs=needs)
 
 
+@_command("kamerton studio", "kamerton studio ~/experiments --port 0")
+def studio(
+    folder: Annotated[Path, Argument(metavar="[FOLDER]", help="The folder with `runs`.", show_default=False)] = Path(),
+    port: Annotated[int, Option(min=0, max=65535, help="The port; 0 takes any that is free.")] = 8400,
+    browser: Annotated[bool, Option("--browser/--no-browser", help="Open the link in a browser.")] = True,
+    language: Language = None,
+) -> None:
+    """Show pages over all runs of a folder: from a data file to a verdict without a terminal.
+
+    Only this machine can open them, by the link that is printed. Trainings go on when the studio is closed. Needs
+    kamerton[studio].
+    """
+    call("studio:run", folder, port, browser, language=language)
+
+
 @_command(
     "kamerton tune reviews.csv",
     "kamerton tune answers.jsonl --model smollm2 --method lora",

@@ -31,6 +31,7 @@ from kamerton.runs.state import as_json
 from kamerton.text import safe as text
 from kamerton.text.cells import plain
 
+STYLE = Path(__file__).with_name("report.css")
 CODE = re.compile("`([^`]+)`")
 SHOWN_ELSEWHERE = {"seconds", "artefact", "forecast", "measured", "classic_rows"}
 """Parts of the state that the result holds too, and are shown from there."""

@@ -83,7 +83,7 @@ class Guard:
     def _refusal(self, scope: Mapping[str, Any]) -> RefusalError | None:
         headers = Headers(raw=list(scope["headers"]))
         host = headers.get("host", "")
-        if self.local and _name(host) not in LOOPBACK:
+        if self.local and host_name(host) not in LOOPBACK:
             return RefusalError(421, "this server answers to the names of its own machine alone")
         origin = headers.get("origin")
         if origin is not None and urlsplit(origin).netloc != host:
@@ -106,10 +106,10 @@ def same(one: str, other: str) -> bool:
     return hmac.compare_digest(first, second)
 
 
-def _name(host: str) -> str:
+def host_name(host: str) -> str:
     """Return the name in a `Host` header, without its port.
 
-    >>> _name("[::1]:8000"), _name("localhost:8000")
+    >>> host_name("[::1]:8000"), host_name("localhost:8000")
     ('::1', 'localhost')
     """
     try:

@@ -1,0 +1,104 @@
+"""The application: what is shared by all pages, the routes, and how errors are answered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from kamerton.core.errors import Fault, KamertonError
+from kamerton.core.messages import Message, msg
+from kamerton.i18n.language import LANGUAGES, Language
+from kamerton.report.html import STYLE
+from kamerton.studio import home
+from kamerton.studio.guard import ENTER, Guard, Session
+from kamerton.studio.listing import Listing
+from kamerton.studio.render import CHOSEN, STATIC, failure, form_of, render
+from kamerton.studio.workspace import MissingError, Workspace
+
+RULES: Mapping[int, Message] = {
+    400: msg("the request cannot be read"),
+    401: msg("this browser was not let in: open the link that `kamerton studio` printed"),
+    403: msg("requests of other pages are refused"),
+    404: msg("there is nothing at this address"),
+    405: msg("this address takes another kind of request"),
+    413: msg("this is larger than is allowed"),
+    421: msg("the studio answers to the names of its own machine alone"),
+}
+
+
+@dataclass
+class Studio:
+    """What all pages share."""
+
+    workspace: Workspace
+    session: Session
+    language: Language
+    address: str
+    listing: Listing = field(init=False)
+    stopping: bool = False
+    """Whether the server ends: streams end with it."""
+
+    def __post_init__(self) -> None:
+        self.listing = Listing(self.workspace)
+
+
+def make_app(studio: Studio) -> Guard:
+    """Return the application, guarded."""
+    routes = [
+        Route(ENTER, enter),
+        Route("/language", choose_language, methods=["POST"]),
+        Route("/static/report.css", report_style),
+        Mount("/static", StaticFiles(directory=STATIC)),
+        *home.ROUTES,
+    ]
+    handlers: Mapping[Any, Any] = {KamertonError: _faults, HTTPException: _unknown}
+    app = Starlette(routes=routes, exception_handlers=handlers)
+    app.router.redirect_slashes = False  # a redirect would repeat what the client says in `Host`
+    app.state.studio = studio
+    return Guard(app, studio.session, partial(_refused, studio.language))
+
+
+async def enter(request: Request) -> Response:
+    """`GET /enter?token=…`: let a browser in."""
+    admitted = request.app.state.studio.session.admit(request)
+    if admitted is None:
+        raise HTTPException(401)
+    return admitted
+
+
+async def choose_language(request: Request) -> Response:
+    """`POST /language`: show pages in this language from now on, and go back to the page."""
+    form = await form_of(request)
+    wanted, back = (form.get(name, [""])[0] for name in ("language", "back"))
+    answer = RedirectResponse(back if back.startswith("/") and not back.startswith(("//", "/\\")) else "/", 303)
+    if wanted in LANGUAGES:
+        answer.set_cookie(CHOSEN, wanted, httponly=True, samesite="strict", path="/", max_age=10**8)
+    return answer
+
+
+async def report_style(_: Request) -> Response:
+    """`GET /static/report.css`: the look of reports, which the studio shares."""
+    return FileResponse(STYLE, media_type="text/css")
+
+
+async def _faults(request: Request, error: KamertonError) -> Response:
+    return await failure(request, error.faults, 404 if isinstance(error, MissingError) else 422)
+
+
+async def _unknown(request: Request, error: HTTPException) -> Response:
+    rule = RULES.get(error.status_code, RULES[400])
+    return await failure(request, (Fault(rule),), error.status_code)
+
+
+def _refused(usual: Language, request: Request, status: int) -> Response:
+    """Answer a request that is refused: in the server's language, for nothing of the request is trusted."""
+    return HTMLResponse(render(usual, "refused.html.j2", {"rule": RULES[status]}), status)
