@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -19,10 +18,10 @@ from kamerton.core.messages import Message, msg
 from kamerton.i18n.language import LANGUAGES, Language
 from kamerton.report.html import STYLE
 from kamerton.studio import home
-from kamerton.studio.guard import ENTER, Guard, Session
-from kamerton.studio.listing import Listing
+from kamerton.studio.context import Studio
+from kamerton.studio.guard import ENTER, DoorGuard
 from kamerton.studio.render import CHOSEN, STATIC, failure, form_of, render
-from kamerton.studio.workspace import MissingError, Workspace
+from kamerton.studio.workspace import MissingError
 
 RULES: Mapping[int, Message] = {
     400: msg("the request cannot be read"),
@@ -35,23 +34,7 @@ RULES: Mapping[int, Message] = {
 }
 
 
-@dataclass
-class Studio:
-    """What all pages share."""
-
-    workspace: Workspace
-    session: Session
-    language: Language
-    address: str
-    listing: Listing = field(init=False)
-    stopping: bool = False
-    """Whether the server ends: streams end with it."""
-
-    def __post_init__(self) -> None:
-        self.listing = Listing(self.workspace)
-
-
-def make_app(studio: Studio) -> Guard:
+def make_app(studio: Studio) -> DoorGuard:
     """Return the application, guarded."""
     routes = [
         Route(ENTER, enter),
@@ -64,7 +47,7 @@ def make_app(studio: Studio) -> Guard:
     app = Starlette(routes=routes, exception_handlers=handlers)
     app.router.redirect_slashes = False  # a redirect would repeat what the client says in `Host`
     app.state.studio = studio
-    return Guard(app, studio.session, partial(_refused, studio.language))
+    return DoorGuard(app, studio.session, partial(_refused, studio.language))
 
 
 async def enter(request: Request) -> Response:

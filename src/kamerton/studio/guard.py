@@ -75,7 +75,7 @@ class Session:
 
 
 @dataclass(frozen=True)
-class Guard:
+class DoorGuard:
     """Wraps the application.
 
     Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from anyio.to_thread import run_sync
 from starlette.exceptions import HTTPException
@@ -14,11 +14,9 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from kamerton.core.messages import Wording, msg
+from kamerton.studio.context import Studio, studio_of
 from kamerton.studio.listing import STATES, Notes, Summary
 from kamerton.studio.render import changing, form_of, language_of, page, render, stream
-
-if TYPE_CHECKING:
-    from kamerton.studio.app import Studio
 
 ORDERS: Mapping[str, tuple[Wording, Callable[[Summary], Any]]] = {
     "changed": (msg("newest first"), lambda one: -one.changed),
@@ -57,10 +55,6 @@ class Wish:
         return all(word in text.casefold() for word in words)
 
 
-def _studio(request: Request) -> Studio:
-    return request.app.state.studio
-
-
 def _shown(studio: Studio, wish: Wish) -> dict[str, object]:
     runs = studio.listing.all()
     return {
@@ -74,7 +68,7 @@ def _shown(studio: Studio, wish: Wish) -> dict[str, object]:
 
 async def home(request: Request) -> Response:
     """`GET /`: all runs."""
-    studio, wish = _studio(request), Wish.of(request)
+    studio, wish = studio_of(request), Wish.of(request)
     values = await run_sync(_shown, studio, wish)
     orders = {word: title for word, (title, _) in ORDERS.items()}
     return await page(request, "home.html.j2", {**values, "wish": wish, "orders": orders})
@@ -82,7 +76,7 @@ async def home(request: Request) -> Response:
 
 async def live(request: Request) -> Response:
     """`GET /stream`: the list as it changes."""
-    studio, wish, language = _studio(request), Wish.of(request), language_of(request)
+    studio, wish, language = studio_of(request), Wish.of(request), language_of(request)
 
     def make() -> dict[str, str]:
         return {"runs": render(language, "runs.html.j2", _shown(studio, wish))}
@@ -93,7 +87,7 @@ async def live(request: Request) -> Response:
 async def notes(request: Request) -> Response:
     """`POST /runs/NAME/notes`: write the note and the tags of a run."""
     form, name = await form_of(request), request.path_params["name"]
-    folder = _studio(request).workspace.place(name)
+    folder = studio_of(request).workspace.place(name)
     note, tags = (form.get(key, [""])[0] for key in ("note", "tags"))
     await run_sync(Notes(note.replace("\r\n", "\n"), tuple(tags.split(","))).write, folder)
     return RedirectResponse(f"/runs/{name}", 303)
@@ -101,19 +95,19 @@ async def notes(request: Request) -> Response:
 
 async def delete(request: Request) -> Response:
     """`POST /runs/NAME/delete`: move a run to the bin."""
-    await run_sync(_studio(request).workspace.delete, request.path_params["name"])
+    await run_sync(studio_of(request).workspace.delete, request.path_params["name"])
     return RedirectResponse("/bin", 303)
 
 
 async def show_bin(request: Request) -> Response:
     """`GET /bin`: the deleted runs."""
-    return await page(request, "bin.html.j2", {"binned": await run_sync(_studio(request).workspace.binned)})
+    return await page(request, "bin.html.j2", {"binned": await run_sync(studio_of(request).workspace.binned)})
 
 
 async def empty(request: Request) -> Response:
     """`POST /bin`: take a run back, or delete it for good."""
     form = await form_of(request)
-    workspace = _studio(request).workspace
+    workspace = studio_of(request).workspace
     for field, act in (("restore", workspace.restore), ("erase", workspace.erase)):
         for key in form.get(field, []):
             await run_sync(partial(act, key))
@@ -123,14 +117,14 @@ async def empty(request: Request) -> Response:
 
 async def link(request: Request) -> Response:
     """`POST /link`: show a link that lets another browser in."""
-    studio = _studio(request)
+    studio = studio_of(request)
     return await page(request, "link.html.j2", {"link": studio.session.new_link(studio.address)})
 
 
 async def go(request: Request) -> Response:
     """`GET /runs/NAME`: to the verdict of a run, or to what happens with it."""
     name = request.path_params["name"]
-    run = _studio(request).workspace.run(name)
+    run = studio_of(request).workspace.run(name)
     return RedirectResponse(f"/runs/{name}/{'verdict' if run.finished else 'live'}", 303)
 
 

@@ -16,7 +16,8 @@ from kamerton.core.errors import Fault, RunError
 from kamerton.core.messages import msg
 from kamerton.i18n.language import Language
 from kamerton.i18n.voice import voice
-from kamerton.studio.app import Studio, make_app
+from kamerton.studio.app import make_app
+from kamerton.studio.context import Studio
 from kamerton.studio.guard import Session
 from kamerton.studio.workspace import Workspace
 

@@ -1,0 +1,35 @@
+"""What all pages of the studio share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from starlette.requests import Request
+
+from kamerton.i18n.language import Language
+from kamerton.studio.guard import Session
+from kamerton.studio.listing import Listing
+from kamerton.studio.workspace import Workspace
+
+
+@dataclass
+class Studio:
+    """The workspace, who was let in, and what is known of the runs."""
+
+    workspace: Workspace
+    session: Session
+    language: Language
+    """Where a browser asks for none of ours."""
+    address: str
+    listing: Listing = field(init=False)
+    stopping: bool = False
+    """Whether the server ends: streams end with it."""
+
+    def __post_init__(self) -> None:
+        self.listing = Listing(self.workspace)
+
+
+def studio_of(request: Request) -> Studio:
+    """Return what the page of a request shares with the others."""
+    studio: Studio = request.app.state.studio
+    return studio
