@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypeAlias
 
-from kamerton.core.messages import Wording
+from kamerton.core.messages import Message, Wording
 from kamerton.core.records import Encoded, Example, Finding, Place, Prediction, Taught, Turn, Validated
 from kamerton.core.weights import Quantization, WeightCounts
 
@@ -377,6 +377,8 @@ class Metric(Protocol):
     """Whether each row is simply right or wrong, so that exact tests for proportions apply."""
     signature: ClassVar[str]
     """How it was computed, where there are several ways: tokenizer, normalizer, version; else empty."""
+    meaning: ClassVar[Message]
+    """One sentence that explains it to somebody who has never met it."""
 
     def statistics(self, golds: Sequence[str], predictions: Sequence[Prediction]) -> np.ndarray:
         """Count each row: `[rows, k]` float64."""

@@ -198,6 +198,9 @@ class Diagnosis:
     name: str
     evidence: Wording
     remedy: Wording
+    changes: tuple[Mapping[str, object], ...] = ()
+    """Settings by dotted path that carry the remedy out in another run, one mapping for each way; empty where it is
+    not a matter of settings, and in results of older versions."""
 
 
 ForgettingDecision = Literal["none", "mild", "severe", "not measured"]

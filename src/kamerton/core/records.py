@@ -102,6 +102,8 @@ class Finding:
     """Ids of the rows that cannot be trained on and are dropped before the split; a part of `rows`."""
     samples: tuple[Wording, ...] = ()
     """A few lines to show, each with its place."""
+    changes: tuple[Mapping[str, object], ...] = ()
+    """Settings by dotted path that carry the remedy out, one mapping for each way; empty where the rows must change."""
 
 
 @dataclass(frozen=True)

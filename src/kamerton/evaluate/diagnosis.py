@@ -1,4 +1,4 @@
-"""Diagnoses of training and of its answers, each with its evidence and the flag that helps."""
+"""Diagnoses of training and of its answers, each with its evidence and the settings that help."""
 
 import math
 from collections import Counter
@@ -12,6 +12,10 @@ from kamerton.core.messages import Joined, msg
 from kamerton.core.outcomes import Answers, Diagnosis
 from kamerton.core.records import Event, Example, Started, Stepped, Stopped, Validated
 
+Change = Mapping[str, object]
+"""Settings by dotted path."""
+RATE, EPOCHS = "train.learning_rate", "train.epochs"
+FLAGS = {RATE: "--learning-rate", EPOCHS: "--epochs"}
 HEALTHY = "healthy"
 FEW_UPDATES = 30
 """Fewer updates leave most of a warm-up and a decay unseen; fine-tuning usually needs hundreds."""
@@ -96,8 +100,8 @@ def diagnose_rate(tried: Mapping[float, float], rate: float) -> list[Diagnosis]:
         other=tried[inner],
         inner=inner,
     )
-    remedy = _rate(min(1.0, rate * (1 / 3 if lowest else 3)))
-    return [Diagnosis("the rate is at the edge of its range", evidence, remedy)]
+    further = _rate(min(1.0, rate * (1 / 3 if lowest else 3)))
+    return [Diagnosis("the rate is at the edge of its range", evidence, _flag(further), (further,))]
 
 
 def diagnose_answers(examples: Sequence[Example], answers: Answers) -> list[Diagnosis]:
@@ -122,8 +126,13 @@ def diagnose_answers(examples: Sequence[Example], answers: Answers) -> list[Diag
     if len(never) > NAMED_CLASSES:
         named.append(msg("{count} more", count=len(never) - NAMED_CLASSES))
     evidence = msg("never predicted: {named}", named=Joined(named, ", "))
-    remedy = msg("add training rows of these classes, or weigh all classes the same: --set evaluate.metric=macro-f1")
-    return [Diagnosis("a class is never predicted", evidence, remedy)]
+    weighted = {"data.balance": "weights"}
+    remedy = msg(
+        "add training rows of these classes, or weigh all classes the same: {weighted} in training, "
+        "--set evaluate.metric=macro-f1 in the choice of the checkpoint",
+        weighted=_flag(weighted),
+    )
+    return [Diagnosis("a class is never predicted", evidence, remedy, (weighted,))]
 
 
 def diagnose_order(examples: Sequence[Example], answers: Answers) -> list[Diagnosis]:
@@ -182,7 +191,8 @@ def _not_finite(course: _Course) -> Diagnosis | None:
         return None
     template = "loss or gradient was not finite at update {update}, at a learning rate of {rate}"
     evidence = msg(template, update=min(bad), rate=course.learning_rate)
-    return Diagnosis("not finite", evidence, _rate(course.learning_rate / 10))
+    lower = _rate(course.learning_rate / 10)
+    return Diagnosis("not finite", evidence, _flag(lower), (lower,))
 
 
 def _exploded(course: _Course) -> Diagnosis | None:
@@ -192,8 +202,9 @@ def _exploded(course: _Course) -> Diagnosis | None:
         return None
     template = "the gradient norm grew from {first} to {last}; {share} of the updates were clipped to {limit}"
     evidence = msg(template, first=first, last=last, share=Figure(clipped, "percent"), limit=f"{limit:g}")
-    remedy = msg("{rate} or a longer --set train.warmup=0.1", rate=_rate(course.learning_rate / 3))
-    return Diagnosis("exploding gradients", evidence, remedy)
+    lower, warmer = _rate(course.learning_rate / 3), {"train.warmup": 0.1}
+    remedy = msg("{rate} or a longer {warmup}", rate=_flag(lower), warmup=_flag(warmer))
+    return Diagnosis("exploding gradients", evidence, remedy, (lower, warmer))
 
 
 def _died(course: _Course) -> Diagnosis | None:
@@ -201,15 +212,17 @@ def _died(course: _Course) -> Diagnosis | None:
         return None
     template = "the gradient norm fell from {first} to {last} while the training loss is still {loss}"
     evidence = msg(template, first=course.first_norm, last=course.last_norm, loss=course.last_loss)
-    remedy = msg("{rate} or --set model.precision=fp32", rate=_rate(course.learning_rate / 3))
-    return Diagnosis("dead gradients", evidence, remedy)
+    lower, finer = _rate(course.learning_rate / 3), {"model.precision": "fp32"}
+    remedy = msg("{one} or {other}", one=_flag(lower), other=_flag(finer))
+    return Diagnosis("dead gradients", evidence, remedy, (lower, finer))
 
 
 def _diverged(course: _Course) -> Diagnosis | None:
     if course.last_loss < max(SOLVED, course.first_loss * (1 + DIVERGED)):
         return None
     evidence = msg("training loss rose from {first} to {last}", first=course.first_loss, last=course.last_loss)
-    return Diagnosis("divergence", evidence, _rate(course.learning_rate / 3))
+    lower = _rate(course.learning_rate / 3)
+    return Diagnosis("divergence", evidence, _flag(lower), (lower,))
 
 
 def _still(course: _Course) -> Diagnosis | None:
@@ -220,7 +233,8 @@ def _still(course: _Course) -> Diagnosis | None:
     parts = [msg("median gradient norm {norm}", norm=gradient)]
     if change is not None:
         parts.insert(0, msg("the trained weights changed by {share} of their size", share=change))
-    return Diagnosis("the weights do not move", Joined(parts, ", "), _rate(course.learning_rate * 10))
+    higher = _rate(course.learning_rate * 10)
+    return Diagnosis("the weights do not move", Joined(parts, ", "), _flag(higher), (higher,))
 
 
 def _hardly_learnt(course: _Course) -> Diagnosis | None:
@@ -231,8 +245,9 @@ def _hardly_learnt(course: _Course) -> Diagnosis | None:
         evidence = msg("training loss fell only from {first} to {last}", first=first, last=last)
     else:
         evidence = msg("training loss did not fall: {first} at first, {last} at last", first=first, last=last)
-    remedy = msg("{rate} or {epochs}", rate=_rate(course.learning_rate * 3), epochs=_epochs(course.epochs * 2))
-    return Diagnosis("underfitting", evidence, remedy)
+    higher, longer = _rate(course.learning_rate * 3), _epochs(course.epochs * 2)
+    remedy = msg("{one} or {other}", one=_flag(higher), other=_flag(longer))
+    return Diagnosis("underfitting", evidence, remedy, (higher, longer))
 
 
 def _few_updates(course: _Course) -> Diagnosis | None:
@@ -242,7 +257,8 @@ def _few_updates(course: _Course) -> Diagnosis | None:
     template = "{updates} {updates:update|updates} of the weights; at least {least} are needed, better some hundreds"
     evidence = msg(template, updates=updates, least=FEW_UPDATES)
     longer = _epochs(math.ceil(course.epochs * FEW_UPDATES / updates))
-    return Diagnosis("too few updates", evidence, msg("{epochs}, or a smaller --set train.batch_size", epochs=longer))
+    remedy = msg("{epochs}, or a smaller --set train.batch_size", epochs=_flag(longer))
+    return Diagnosis("too few updates", evidence, remedy, (longer,))
 
 
 def _overfits(course: _Course) -> Diagnosis | None:
@@ -261,10 +277,10 @@ def _overfits(course: _Course) -> Diagnosis | None:
         first=float(np.mean(until)),
         last=course.last_loss,
     )
-    remedy = msg(
-        "{epochs}, --set train.dropout=0.1 or --set train.weight_decay=0.05; or more data", epochs=_epochs(best.epoch)
-    )
-    return Diagnosis("overfitting", evidence, remedy)
+    shorter, dropout, decay = _epochs(best.epoch), {"train.dropout": 0.1}, {"train.weight_decay": 0.05}
+    template = "{epochs}, {dropout} or {decay}; or more data"
+    remedy = msg(template, epochs=_flag(shorter), dropout=_flag(dropout), decay=_flag(decay))
+    return Diagnosis("overfitting", evidence, remedy, (shorter, dropout, decay))
 
 
 def _still_learning(course: _Course) -> Diagnosis | None:
@@ -276,7 +292,8 @@ def _still_learning(course: _Course) -> Diagnosis | None:
         return None
     template = "validation loss was still falling: {before} at update {update}, {last} at the end"
     evidence = msg(template, before=before[-1].loss, update=before[-1].step, last=last.loss)
-    return Diagnosis("stopped too early", evidence, _epochs(course.epochs * 2))
+    longer = _epochs(course.epochs * 2)
+    return Diagnosis("stopped too early", evidence, _flag(longer), (longer,))
 
 
 def _spikes(course: _Course) -> Diagnosis | None:
@@ -291,8 +308,9 @@ def _spikes(course: _Course) -> Diagnosis | None:
     worst = max(spikes, key=lambda step: step.loss)
     template = "{count} {count:loss|losses} far above those before; the worst {loss} at update {update}"
     evidence = msg(template, count=len(spikes), loss=worst.loss, update=worst.step)
-    remedy = msg("{rate} or --set train.clip_norm=0.5", rate=_rate(course.learning_rate / 2))
-    return Diagnosis("spikes", evidence, remedy)
+    lower, clipped = _rate(course.learning_rate / 2), {"train.clip_norm": 0.5}
+    remedy = msg("{one} or {other}", one=_flag(lower), other=_flag(clipped))
+    return Diagnosis("spikes", evidence, remedy, (lower, clipped))
 
 
 def _healthy(course: _Course) -> Diagnosis:
@@ -304,9 +322,16 @@ def _healthy(course: _Course) -> Diagnosis:
     return Diagnosis(HEALTHY, Joined(parts, ", "), msg("nothing to do"))
 
 
-def _rate(value: float) -> str:
-    return f"--learning-rate {float(f'{value:.1g}'):g}"
+def _rate(value: float) -> Change:
+    return {RATE: float(f"{value:.1g}")}
 
 
-def _epochs(value: float) -> str:
-    return f"--epochs {max(0.1, float(f'{value:.2g}')):g}"
+def _epochs(value: float) -> Change:
+    return {EPOCHS: max(0.1, float(f"{value:.2g}"))}
+
+
+def _flag(change: Change) -> str:
+    """Return a change of one setting as the command line takes it."""
+    [(path, value)] = change.items()
+    written = f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{FLAGS[path]} {written}" if path in FLAGS else f"--set {path}={written}"

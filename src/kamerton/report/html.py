@@ -16,13 +16,14 @@ from markupsafe import Markup, escape
 
 from kamerton.core.figures import Figure, Style
 from kamerton.core.files import write_text
-from kamerton.core.messages import Message
+from kamerton.core.messages import Message, msg
 from kamerton.core.outcomes import ComparedRuns
 from kamerton.i18n.language import Language
 from kamerton.i18n.voice import Voice, voice
 from kamerton.report import content
 from kamerton.report.charts import SHARES, forest, learning, pareto
 from kamerton.report.outcome import Outcome, named, read_outcome, title_of
+from kamerton.report.terms import EXPLAINED, metric_terms
 from kamerton.report.usage import usage
 from kamerton.runs.price import price
 from kamerton.runs.recipe import of_training
@@ -33,6 +34,23 @@ from kamerton.text.cells import plain
 
 STYLE = Path(__file__).with_name("report.css")
 CODE = re.compile("`([^`]+)`")
+TITLES = {
+    "verdict": msg("Verdict"),
+    "contenders": msg("Contenders"),
+    "calibration": msg("Calibration"),
+    "learning": msg("Training"),
+    "forgetting": msg("Forgetting"),
+    "diagnosis": msg("Diagnosis"),
+    "confusion": msg("Confusion matrix"),
+    "examples": msg("Examples side by side"),
+    "data": msg("Data"),
+    "audit": msg("Audit"),
+    "cost": msg("Cost"),
+    "recipe": msg("Recipe"),
+    "environment": msg("Environment"),
+    "usage": msg("How to use the model"),
+}
+"""The sections of the report in their order: macros of `sections.html.j2`."""
 SHOWN_ELSEWHERE = {"seconds", "artefact", "forecast", "measured", "classic_rows"}
 """Parts of the state that the result holds too, and are shown from there."""
 
@@ -75,7 +93,7 @@ def read_page(run: Run) -> Mapping[str, object]:
     tuned, other = answers.get(outcome.tuned.name), answers.get(outcome.verdict.against)
     texts = [prediction.text for prediction in tuned.predictions] if tuned else []
     state = {name: value for name, value in as_json(run.state).items() if name not in SHOWN_ELSEWHERE}
-    return {
+    page = {
         "name": run.path.resolve().name,
         "outcome": outcome,
         "confidence": recipe.evaluate.confidence,
@@ -97,7 +115,11 @@ def read_page(run: Run) -> Mapping[str, object]:
         "terrain": content.terrain(run.read_dynamics(), split.train),
         "price": price(run, content.per_thousand(outcome.tuned, outcome) / 1000, sum(outcome.seconds.values())),
         "regained": None if outcome.model.tuned else content.regained(outcome),
+        "metric_terms": metric_terms(outcome.metrics),
     }
+    there = {"calibration": outcome.calibration, "confusion": page["confusion"], "examples": page["contrasts"]}
+    there["usage"] = page["is_here"]
+    return page | {"sections": [key for key in TITLES if there.get(key, True)]}
 
 
 @cache
@@ -119,6 +141,7 @@ def environment(language: Language = "en") -> Environment:
     pages.filters |= {"plain": plain, "safe_text": text.safe_text, "one_line": text.one_line}
     pages.filters |= {"render": speaker.render, "term": speaker.translate}
     pages.globals |= {"t": message, "per_thousand": content.per_thousand, "shares": SHARES}
+    pages.globals |= {"titles": TITLES, "explained": EXPLAINED}
     return pages
 
 

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Sequence, Sized
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
@@ -84,6 +84,7 @@ class Data:
         many: float = 0.0,
         drop: bool = False,
         shown: tuple[Wording, ...] = (),
+        changes: tuple[Mapping[str, object], ...] = (),
     ) -> Finding | None:
         """Return a finding about rows; None without rows.
 
@@ -96,6 +97,7 @@ class Data:
             many: the share of the examples above which the finding is a warning; else it is a note.
             drop: whether the rows are dropped.
             shown: samples; the first rows where there are none.
+            changes: of settings that carry the remedy out.
         """
         if not rows:
             return None
@@ -104,7 +106,7 @@ class Data:
             values: dict[str, Value] = {"rows": len(rows), "share": share(rows, self.examples)}
             title = replace(title, values={**values, **title.values})
         severity = severity or self.graded(rows, many)
-        return Finding(check, severity, title, remedy, ids, ids if drop else (), shown or samples(rows))
+        return Finding(check, severity, title, remedy, ids, ids if drop else (), shown or samples(rows), changes)
 
 
 class Check(ABC):

@@ -27,4 +27,5 @@ class OverlappingSpans(Check):
             "into a file of its own"
         )
         severity: Severity = "warning" if kinds.keys() <= learned else "severe"
-        return data.about("overlapping-spans", rows, title, remedy, severity=severity)
+        changes = ({"task.overlaps": "shorter"}, {"task.overlaps": "drop"})
+        return data.about("overlapping-spans", rows, title, remedy, severity=severity, changes=changes)

@@ -27,4 +27,4 @@ class PlainTemplate(Check):
             "to use another template, save it as chat_template.jinja in the model's folder, or choose a model that "
             "has one: --model smollm2"
         )
-        return Finding("plain-template", "warning", title, remedy)
+        return Finding("plain-template", "warning", title, remedy, changes=({"model.name": "smollm2"},))

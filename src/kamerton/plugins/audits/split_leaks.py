@@ -61,7 +61,8 @@ class SplitLeaks(Check):
         places = dict.fromkeys([*by_text, *(at for found in shared.values() for at in found)])
         rows = [data.examples[at] for at in places]
         severity: Severity = "warning" if shared or len(by_text) > MANY * len(tested) else "note"
-        return data.about("split-leaks", rows, Joined(titles), Joined(remedies), severity=severity)
+        changes = tuple({"split.by": "group", "split.column": column, "split.test_path": None} for column in shared)
+        return data.about("split-leaks", rows, Joined(titles), Joined(remedies), severity=severity, changes=changes)
 
 
 def _crossing(values: Sequence[object], parts: Sequence[str]) -> list[int]:

@@ -67,9 +67,11 @@ class TokensPerWord(Check):
         title = msg("{finding}; tokens per word: {each}", finding=finding, each=Joined(each, ", "))
         encoder, other = msg("use a multilingual encoder: `--model e5-small`"), msg("choose a model of the language")
         why = msg("every further token per word costs time, memory and context, and makes learning harder")
-        remedy = Joined([encoder if model.kind == "encoder" else other, why])
+        encodes = model.kind == "encoder"
+        remedy = Joined([encoder if encodes else other, why])
+        changes = ({"model.name": "e5-small"},) if encodes else ()
         rows = tuple(e.id for cost in costly for e in texts[cost.language])
-        return Finding("tokens-per-word", "warning" if bad else "note", title, remedy, rows)
+        return Finding("tokens-per-word", "warning" if bad else "note", title, remedy, rows, changes=changes)
 
 
 def _cost(language: str, examples: Sequence[Example], tokenizer: Tokenizer) -> Cost:

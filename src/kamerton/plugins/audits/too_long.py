@@ -23,4 +23,4 @@ class TooLong(Check):
             "shorten them, choose a model with a longer context, or decide what happens to them: "
             "`--set data.too_long=cut`, `drop` or `refuse`"
         )
-        return data.about("too-long", long, title, remedy, many=NOTEWORTHY)
+        return data.about("too-long", long, title, remedy, many=NOTEWORTHY, changes=({"data.too_long": "drop"},))

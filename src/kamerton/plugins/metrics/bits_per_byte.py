@@ -1,7 +1,9 @@
 """Bits per byte: how well a model predicts text, whatever its tokenizer."""
 
 import math
+from typing import ClassVar
 
+from kamerton.core.messages import msg
 from kamerton.core.records import Prediction
 from kamerton.plugins.metrics._base import Loss, Ratio
 
@@ -12,6 +14,10 @@ class BitsPerByte(Loss, Ratio):
     Comparable between models with different tokenizers, on the same text. Rows without a loss are not counted; NaN
     if there is none with one.
     """
+
+    meaning: ClassVar = msg(
+        "How many bits the model needs for each byte of the text; it compares models with different tokens."
+    )
 
     def counts(self, gold: str, prediction: Prediction) -> tuple[float, float]:
         """Return bits and bytes."""

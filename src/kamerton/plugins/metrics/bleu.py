@@ -9,6 +9,7 @@ import regex
 from sacrebleu.metrics.helpers import extract_all_word_ngrams
 from sacrebleu.tokenizers.tokenizer_intl import TokenizerV14International
 
+from kamerton.core.messages import msg
 from kamerton.core.records import Prediction
 from kamerton.plugins.metrics._base import RowCounts
 from kamerton.text.words import UNSPACED
@@ -26,6 +27,7 @@ class Bleu(RowCounts):
     long enough for count (`eff:yes`), which changes nothing where one text has four words.
     """
 
+    meaning: ClassVar = msg("How many runs of one to four words of a translation are in the right one, too.")
     signature: ClassVar = (
         f"nrefs:1|case:mixed|eff:yes|tok:intl|smooth:exp|version:{version('sacrebleu')}|unspaced:letters"
     )

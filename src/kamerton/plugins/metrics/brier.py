@@ -3,6 +3,7 @@
 import math
 from typing import ClassVar
 
+from kamerton.core.messages import msg
 from kamerton.core.records import Prediction
 from kamerton.plugins.metrics._base import Mean
 
@@ -15,6 +16,7 @@ class Brier(Mean):
     known class has probability 0.
     """
 
+    meaning: ClassVar = msg("The mean squared distance of the probabilities of all classes from what was right.")
     higher_is_better: ClassVar = False
 
     def score(self, gold: str, prediction: Prediction) -> float | None:

@@ -6,6 +6,7 @@ from typing import ClassVar
 import numpy as np
 from sacrebleu.metrics.helpers import extract_all_char_ngrams
 
+from kamerton.core.messages import msg
 from kamerton.core.records import Prediction
 from kamerton.plugins.metrics._base import RowCounts
 
@@ -17,6 +18,9 @@ BETA2 = 4.0
 class Chrf(RowCounts):
     """Corpus chrF2 (Popović 2015) as sacrebleu computes it, 0 to 1 instead of 0 to 100; `signature` is sacrebleu's."""
 
+    meaning: ClassVar = msg(
+        "How many runs of one to six letters of an answer are in the right one, and the other way round."
+    )
     signature: ClassVar = f"nrefs:1|case:mixed|eff:yes|nc:{ORDER}|nw:0|space:no|version:{version('sacrebleu')}"
 
     width: ClassVar = 3 * ORDER

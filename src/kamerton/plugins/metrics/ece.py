@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from kamerton.core.messages import msg
 from kamerton.core.records import Prediction
 from kamerton.plugins.metrics._base import UsualMetric
 
@@ -21,6 +22,9 @@ class Ece(UsualMetric):
     counted; NaN if there is none with one.
     """
 
+    meaning: ClassVar = msg(
+        "How far on average the probability of an answer is from the share of such answers that are right."
+    )
     higher_is_better: ClassVar = False
 
     def statistics(self, golds: Sequence[str], predictions: Sequence[Prediction]) -> np.ndarray:

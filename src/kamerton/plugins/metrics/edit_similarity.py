@@ -4,6 +4,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from kamerton.core.messages import msg
 from kamerton.core.records import Prediction
 from kamerton.plugins.metrics._base import Mean, signature
 
@@ -14,6 +15,7 @@ class EditSimilarity(Mean):
     Unlike fuzzywuzzy's ratio, which CodeXGLUE reports, an exchange costs 1 like an insertion.
     """
 
+    meaning: ClassVar = msg("How much of the right text need not be typed again when the answer is corrected.")
     signature: ClassVar = signature("edit-similarity", "unit:letter", "norm:none")
 
     def score(self, gold: str, prediction: Prediction) -> float:

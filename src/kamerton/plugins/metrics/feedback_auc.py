@@ -6,6 +6,7 @@ from typing import ClassVar
 import numpy as np
 
 from kamerton.core.demands import Demanding
+from kamerton.core.messages import msg
 from kamerton.core.records import Prediction
 from kamerton.plugins.metrics._base import UsualMetric
 from kamerton.plugins.metrics.feedback_margin import ALIKE
@@ -22,6 +23,9 @@ class FeedbackAuc(UsualMetric, Demanding):
     are not counted. Where there is only one kind no pair says anything: it is undefined, and 0.5 in a resample.
     """
 
+    meaning: ClassVar = msg(
+        "How often an answer that people wanted is likelier to the model than one that they did not want."
+    )
     lack: ClassVar = ALIKE
 
     def statistics(self, golds: Sequence[str], predictions: Sequence[Prediction]) -> np.ndarray:

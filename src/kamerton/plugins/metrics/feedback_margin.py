@@ -24,6 +24,7 @@ class FeedbackMargin(UsualMetric, Demanding):
     and 0 in a resample.
     """
 
+    meaning: ClassVar = msg("How much likelier to the model answers that people wanted are than others.")
     unit_interval: ClassVar = False
     lack: ClassVar = ALIKE
 

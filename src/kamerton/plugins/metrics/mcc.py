@@ -4,6 +4,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from kamerton.core.messages import msg
 from kamerton.plugins.metrics._classes import ClassCounts
 
 
@@ -13,6 +14,9 @@ class Mcc(ClassCounts):
     0 where all answers are the same, as in scikit-learn's `matthews_corrcoef`.
     """
 
+    meaning: ClassVar = msg(
+        "Agreement with the right classes beyond chance, from −1 to 1; no class can make it high alone."
+    )
     unit_interval: ClassVar = False
 
     def value(self, totals: np.ndarray) -> np.ndarray:

@@ -1,5 +1,8 @@
 """Negative log-likelihood of the right answer: a proper score of probabilities."""
 
+from typing import ClassVar
+
+from kamerton.core.messages import msg
 from kamerton.core.records import Prediction
 from kamerton.plugins.metrics._base import Loss, Ratio
 
@@ -9,6 +12,8 @@ class Nll(Loss, Ratio):
 
     Rows without a loss are not counted; NaN if there is none with one.
     """
+
+    meaning: ClassVar = msg("How surprised the model is by the right answers, in nats.")
 
     def counts(self, gold: str, prediction: Prediction) -> tuple[float, float]:
         """Return loss in nats and tokens."""

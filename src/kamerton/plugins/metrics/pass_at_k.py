@@ -1,5 +1,8 @@
 """pass@k: how often one of k written programs passes its tests."""
 
+from typing import ClassVar
+
+from kamerton.core.messages import msg
 from kamerton.core.records import Prediction
 from kamerton.plugins.metrics._base import Mean
 
@@ -9,6 +12,8 @@ class PassAtK(Mean):
 
     Rows whose tests were not run are not counted; NaN if none were.
     """
+
+    meaning: ClassVar = msg("How often a program that the model writes passes its tests.")
 
     def score(self, gold: str, prediction: Prediction) -> float | None:
         """Return the chance of a row."""

@@ -4,6 +4,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from kamerton.core.messages import msg
 from kamerton.core.records import Prediction
 from kamerton.plugins.metrics._base import Mean
 
@@ -18,6 +19,7 @@ class PreferenceMargin(Mean):
     not counted; NaN if there is none with one.
     """
 
+    meaning: ClassVar = msg("How much likelier the model finds the better of two answers.")
     unit_interval: ClassVar = False
 
     def score(self, gold: str, prediction: Prediction) -> float | None:

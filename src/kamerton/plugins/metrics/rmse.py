@@ -1,7 +1,10 @@
 """Root mean squared error: how far off an answer is, large errors counting more."""
 
+from typing import ClassVar
+
 import numpy as np
 
+from kamerton.core.messages import msg
 from kamerton.core.records import Prediction
 from kamerton.plugins.metrics._base import Loss, Mean
 from kamerton.plugins.metrics._numbers import number_of
@@ -9,6 +12,8 @@ from kamerton.plugins.metrics._numbers import number_of
 
 class Rmse(Loss, Mean):
     """Root of the mean over rows of the squared distance between answer and gold number."""
+
+    meaning: ClassVar = msg("How far off an answer is, in the unit of the data; large errors count more.")
 
     def score(self, gold: str, prediction: Prediction) -> float:
         """Return the squared distance of a row."""

@@ -2,6 +2,7 @@
 
 from typing import ClassVar
 
+from kamerton.core.messages import msg
 from kamerton.core.records import Prediction
 from kamerton.plugins.metrics._base import signature
 from kamerton.plugins.metrics._rouge import Rouge
@@ -14,6 +15,9 @@ class Rouge2(Rouge):
     Where neither text has a pair, being of one word, the words themselves are compared.
     """
 
+    meaning: ClassVar = msg(
+        "How many pairs of neighboring words of a summary are in the right one, and the other way round."
+    )
     kind: ClassVar = "rouge2"
     signature: ClassVar = signature("rouge2", "f1", "stem:no", "tok:words", package="rouge_score")
 

@@ -1,5 +1,8 @@
 """Sample F1: the mean over rows of each row's own F1."""
 
+from typing import ClassVar
+
+from kamerton.core.messages import msg
 from kamerton.core.records import Prediction
 from kamerton.plugins.metrics._base import Mean
 from kamerton.text.tags import read_list
@@ -10,6 +13,8 @@ class SampleF1(Mean):
 
     A row without labels that gets none scores 1.
     """
+
+    meaning: ClassVar = msg("The mean over rows of F1 of the labels of each row.")
 
     def score(self, gold: str, prediction: Prediction) -> float:
         """Return the F1 of a row."""

@@ -1,10 +1,12 @@
 """Spearman's correlation: how well the answers put the rows in order."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 from scipy.stats import rankdata
 
+from kamerton.core.messages import msg
 from kamerton.core.records import Prediction
 from kamerton.plugins.metrics._numbers import Correlation, numbers, products
 
@@ -15,6 +17,8 @@ class Spearman(Correlation):
     Ranks are those among all rows, the mean of ties. A resample keeps them: its value is the correlation of these
     ranks, which comes near to that of ranks counted anew, while the value of all rows is exactly scipy's.
     """
+
+    meaning: ClassVar = msg("How well the answers put the rows in the right order, from −1 to 1.")
 
     def statistics(self, golds: Sequence[str], predictions: Sequence[Prediction]) -> np.ndarray:
         """Count each row: `[rows, 6]`; each contender's answers are ranked among themselves."""

@@ -2,6 +2,7 @@
 
 from typing import ClassVar
 
+from kamerton.core.messages import msg
 from kamerton.core.records import Prediction
 from kamerton.plugins.metrics._base import Mean, signature
 from kamerton.text.tags import read_list
@@ -14,6 +15,9 @@ class SquadExactMatch(Mean):
     An empty text is accepted where there is no answer.
     """
 
+    meaning: ClassVar = msg(
+        "The share of answers that equal one of the accepted ones, whatever their case and punctuation."
+    )
     per_row_binary: ClassVar = True
     signature: ClassVar = signature("squad-exact-match", "refs:best", "norm:bare_answer")
 

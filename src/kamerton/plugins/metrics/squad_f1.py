@@ -2,6 +2,7 @@
 
 from typing import ClassVar
 
+from kamerton.core.messages import msg
 from kamerton.core.records import Prediction
 from kamerton.plugins.metrics._base import Mean, signature
 from kamerton.plugins.metrics.token_f1 import word_f1
@@ -14,6 +15,7 @@ class SquadF1(Mean):
     Gold answers are a JSON list of texts; an empty text is accepted where there is no answer.
     """
 
+    meaning: ClassVar = msg("How many words of an answer are right, beside the nearest of the accepted answers.")
     signature: ClassVar = signature("squad-f1", "refs:best", "tok:answer_words", "norm:bare_answer")
 
     def score(self, gold: str, prediction: Prediction) -> float:

@@ -1,5 +1,8 @@
 """Token accuracy: the share of words with the right tag."""
 
+from typing import ClassVar
+
+from kamerton.core.messages import msg
 from kamerton.core.records import Prediction
 from kamerton.plugins.metrics._base import Ratio
 from kamerton.plugins.metrics._kinds import as_long
@@ -8,6 +11,8 @@ from kamerton.text.tags import read_list
 
 class TokenAccuracy(Ratio):
     """Share of all words whose tag is the gold one; where most words are outside, it flatters."""
+
+    meaning: ClassVar = msg("The share of words with the right tag.")
 
     def counts(self, gold: str, prediction: Prediction) -> tuple[float, float]:
         """Return the words with the right tag, and all words."""

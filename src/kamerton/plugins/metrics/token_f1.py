@@ -3,6 +3,7 @@
 from collections import Counter
 from typing import ClassVar
 
+from kamerton.core.messages import msg
 from kamerton.core.records import Prediction
 from kamerton.plugins.metrics._base import Mean, signature
 from kamerton.text.words import answer_words
@@ -11,6 +12,7 @@ from kamerton.text.words import answer_words
 class TokenF1(Mean):
     """Mean over rows of the F1 of bags of words (Rajpurkar et al. 2016), on `words.answer_words`."""
 
+    meaning: ClassVar = msg("How many words of a short answer are right.")
     signature: ClassVar = signature("token-f1", "refs:1", "tok:answer_words", "norm:bare_answer")
 
     def score(self, gold: str, prediction: Prediction) -> float:
