@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -30,6 +31,7 @@ RULES: Mapping[int, Message] = {
     404: msg("there is nothing at this address"),
     405: msg("this address takes another kind of request"),
     413: msg("this is larger than is allowed"),
+    500: msg("the studio failed; what it wrote on the terminal says why"),
     421: msg("the studio answers to the names of its own machine alone"),
 }
 
@@ -43,7 +45,7 @@ def make_app(studio: Studio) -> DoorGuard:
         Mount("/static", StaticFiles(directory=STATIC)),
         *home.ROUTES,
     ]
-    handlers: Mapping[Any, Any] = {KamertonError: _faults, HTTPException: _unknown}
+    handlers: Mapping[Any, Any] = {KamertonError: _faults, HTTPException: _unknown, Exception: _failed}
     app = Starlette(routes=routes, exception_handlers=handlers)
     app.router.redirect_slashes = False  # a redirect would repeat what the client says in `Host`
     app.state.studio = studio
@@ -80,6 +82,12 @@ async def _faults(request: Request, error: KamertonError) -> Response:
 async def _unknown(request: Request, error: HTTPException) -> Response:
     rule = RULES.get(error.status_code, RULES[400])
     return await failure(request, (Fault(rule),), error.status_code)
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    """Answer a defect of the studio; its log is the terminal."""
+    traceback.print_exception(error)
+    return await failure(request, (Fault(RULES[500]),), 500)
 
 
 def _refused(usual: Language, request: Request, status: int) -> Response:
