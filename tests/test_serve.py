@@ -17,6 +17,7 @@ import httpx2
 import numpy as np
 import openai
 import pytest
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from hostile_requests import Attacker, carry_out, request
 from kamerton.feedback.living import judge_log
@@ -53,6 +54,7 @@ def server(tuned: Place) -> Iterator[Server]:
         "log/outcomes.jsonl",
         "--queue",
         "40",
+        "--base",
     )
     with socket.create_connection(("127.0.0.1", server.port), timeout=30) as silent:
         silent.sendall(b"POST /v1/classify HTTP/1.1\r\nHost:")
@@ -159,6 +161,37 @@ def test_an_encoder_decoder_answers_one_message_or_one_prompt(server: Server, pr
     assert answer.status_code == 400 and answer.json()["error"]["param"] == "messages"
     too_long = server.post("/v1/completions", {"model": "rewriter", "prompt": text * 100})
     assert too_long.json()["error"]["code"] == "context_length_exceeded"
+
+
+def test_the_base_of_a_run_with_weights_of_its_own_is_served_beside_it(server: Server, tuned: Place):
+    create = server.client().completions.create
+    base = create(model="decoder", prompt="A warm", max_tokens=6, logprobs=1).choices[0]
+    again = create(model="writer", prompt="A warm", max_tokens=6, logprobs=1).choices[0]
+    model, tokenizer = (
+        kind.from_pretrained(tuned.folder / "decoder") for kind in (AutoModelForCausalLM, AutoTokenizer)
+    )
+    ids = tokenizer("A warm", return_tensors="pt")["input_ids"]
+    first = model(input_ids=ids).logits[0, -1].log_softmax(-1).max().item()
+    assert np.isclose(base.logprobs.token_logprobs[0], first, atol=1e-4)
+    assert base.logprobs.token_logprobs[0] != again.logprobs.token_logprobs[0]
+    refused = server.post("/v1/classify", {"model": "decoder", "input": "A warm film"})
+    assert refused.status_code == 400 and refused.json()["error"]["param"] == "model"
+
+
+def test_a_conversation_from_a_row_is_answered_as_the_row_is(server: Server, predicted):
+    for name in ("writer", "rewriter"):
+        text, said = predicted[name][0]
+        found = server.post("/v1/messages", {"model": name, "input": [{"instruction": text}]}).json()
+        messages = found["data"][0]["messages"]
+        answer = server.client().chat.completions.create(model=name, messages=messages)
+        assert answer.choices[0].message.content == said
+    row = {"instruction": "Make it polite.", "input": "Give me that."}
+    two = [
+        server.post("/v1/messages", {"model": name, "input": row}).json()["data"][0] for name in ("writer", "rewriter")
+    ]
+    assert two[0]["messages"] == [{"role": "user", "content": "Make it polite.\n\nGive me that."}]
+    assert two[1]["messages"] == []  # a message to an encoder-decoder is one text, and this row has two
+    assert server.post("/v1/messages", {"model": "head", "input": "a film"}).json()["data"][0]["messages"] == []
 
 
 def test_embeddings_are_unit_vectors_in_both_forms(server: Server):
@@ -311,7 +344,8 @@ def test_a_decided_test_promotes_and_no_acknowledged_outcome_is_lost_by_a_kill(t
 
 def test_metrics_models_health_and_the_page(server: Server):
     models = {model.id: model for model in server.client().models.list()}
-    assert {"head", "likely", *WRITERS, "new", "old", "trained", "ab"} == models.keys()
+    assert {"head", "likely", *WRITERS, "new", "old", "trained", "decoder", "seq2seq", "ab"} == models.keys()
+    assert (models["head"].answers, models["head"].roles) == ("class", ["text", "second", "label"])
     assert server.get("/health").json() == {"status": "ok"} and server.get("/ready").status_code == 200
     metrics = server.get("/metrics").text
     for name in ("requests_total", "tokens_total", "first_token_seconds_bucket", "queue", "active", "rows_total"):
@@ -322,8 +356,8 @@ def test_metrics_models_health_and_the_page(server: Server):
     assert "[[" not in page.text and "http" not in page.text.replace("<!doctype", "")
     russian = server.get("/", **{"Accept-Language": "de, ru-RU;q=0.9, en;q=0.5"})
     assert '<html lang="ru">' in russian.text and "Ваш текст" in russian.text and '<html lang="en">' in page.text
-    for name in ("page.js", "page.css"):
-        assert f"/{name}" in page.text and "http" not in server.get(f"/{name}").text
+    for name in ("page.js", "page.css", "stream.js"):
+        assert name in page.text + server.get("/page.js").text and "http" not in server.get(f"/{name}").text
 
 
 def test_the_body_of_an_answer_follows_its_head_at_once(server: Server):

@@ -37,6 +37,9 @@ def serve(
     timeout: Annotated[float, Option(min=1, help="Most seconds for a whole answer.")] = 120.0,
     body: Annotated[int, Option(min=1024, help="Most bytes of a request.")] = 1 << 20,
     log_prompts: Annotated[bool, Option("--log-prompts", help="Write requests into the log; else no text is.")] = False,
+    base: Annotated[
+        bool, Option("--base", help="Also serve the base of each run that writes, as it was before.")
+    ] = False,
     device: options.Device = None,
     language: Language = None,
 ) -> None:
@@ -48,7 +51,7 @@ def serve(
     if not (runs or ab):
         raise bad_value(msg("give a run, or two to test with --ab"), "RUN")
     limits = (queue, timeout, body)
-    arguments = (runs or [], host, port, key_env, ab, share, outcomes, promote, *limits, log_prompts, device)
+    arguments = (runs or [], host, port, key_env, ab, share, outcomes, promote, *limits, log_prompts, base, device)
     raise Exit(OK if call("serve:run", *arguments, language=language) else MISTAKE)
 
 

@@ -192,6 +192,38 @@ class Judging:
 
 
 @dataclass(frozen=True)
+class Judged:
+    """The result of the judges' choices: first against second."""
+
+    first: str
+    second: str
+    judges: int
+    rows: int
+    """Judged rows. With several judges, the majority decides a row."""
+    wins: int
+    losses: int
+    ties: int
+    identical: int
+    """Rows on which both answer the same, which are not judged."""
+    preferred: Measure
+    """Share of the rows without ties that the first one won, with Wilson's interval."""
+    difference: Measure
+    """Wins minus losses, as a share of all judged rows, with Bonett and Price's interval."""
+    p_value: float
+    """Exact sign test, for a number of rows that was fixed beforehand."""
+    anytime_p: float
+    """p-value of the e-process over the rows in order: valid if judges stop at any time."""
+    left: Measure
+    """Share of the choices, ties left out, for the left side."""
+    position_p: float
+    """Exact binomial test of it: small if judges favor a side."""
+    agreement: float | None
+    """Share of the choices on which two judges of one row agree; None for one judge."""
+    kappa: float | None
+    """Cohen's kappa of these, the mean over pairs of judges; None where it has no value."""
+
+
+@dataclass(frozen=True)
 class Diagnosis:
     """Something that training showed."""
 

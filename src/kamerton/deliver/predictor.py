@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -21,8 +22,8 @@ from kamerton.forms.conversation import answered_next
 from kamerton.forms.templates import RefusedError
 from kamerton.models.saved import ONE_BY_ONE
 from kamerton.runs.run import Run
-from kamerton.session.engines import adapter_engine, saved_engine
-from kamerton.session.setup import Setup, differing_parts, open_setup
+from kamerton.session.engines import adapter_engine, saved_engine, untuned_engine
+from kamerton.session.setup import Setup, bare, differing_parts, open_setup
 from kamerton.text.cells import filled
 
 AT_ONCE = 512
@@ -73,6 +74,12 @@ class Predictor:
         else:
             check_one_base(beside.run, beside.setup, run, self.setup)
             self.engine = adapter_engine(run, self.setup, beside.engine)
+
+    def untuned(self) -> Predictor:
+        """Load the base model as it was before training."""
+        other = copy(self)
+        other.setup, other.engine = bare(self.setup), untuned_engine(self.setup)
+        return other
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -3,20 +3,21 @@
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import chain, combinations
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from pydantic import TypeAdapter
-from sklearn.metrics import cohen_kappa_score
 
 from kamerton.core.errors import DataError, Fault, RunError
 from kamerton.core.messages import msg
-from kamerton.core.outcomes import Answers, BlindPair, Judging, Measure
+from kamerton.core.outcomes import Answers, BlindPair, Judged, Judging, Measure
 from kamerton.core.readers import read_object
 from kamerton.core.records import Example
+from kamerton.evaluate.compare import in_order, same_rows, tuned_answers
+from kamerton.runs.run import Run
 from kamerton.runs.settings import validated
 from kamerton.statistics.comparison import mcnemar_p, paired_share_interval
 from kamerton.statistics.intervals import wilson_interval
@@ -47,36 +48,28 @@ class Choices:
     choices: tuple[Choice, ...]
 
 
-@dataclass(frozen=True)
-class Judged:
-    """The result of the judges' choices: first against second."""
+def judging_of(runs: Sequence[Run], names: Sequence[str], against: str, *, rows: int, seed: int) -> Judging:
+    """Pair the tuned models of two runs, or that of one with another of its contenders.
 
-    first: str
-    second: str
-    judges: int
-    rows: int
-    """Judged rows. With several judges, the majority decides a row."""
-    wins: int
-    losses: int
-    ties: int
-    identical: int
-    """Rows on which both answer the same, which are not judged."""
-    preferred: Measure
-    """Share of the rows without ties that the first one won, with Wilson's interval."""
-    difference: Measure
-    """Wins minus losses, as a share of all judged rows, with Bonett and Price's interval."""
-    p_value: float
-    """Exact sign test, for a number of rows that was fixed beforehand."""
-    anytime_p: float
-    """p-value of the e-process over the rows in order: valid if judges stop at any time."""
-    left: Measure
-    """Share of the choices, ties left out, for the left side."""
-    position_p: float
-    """Exact binomial test of it: small if judges favor a side."""
-    agreement: float | None
-    """Share of the choices on which two judges of one row agree; None for one judge."""
-    kappa: float | None
-    """Cohen's kappa of these, the mean over pairs of judges; None where it has no value."""
+    Args:
+        runs: one or two, finished.
+        names: what they are called.
+        against: the contender, if there is one run.
+        rows: most pairs.
+        seed: of rows, order and sides.
+
+    Raises:
+        RunError: the two are one run or have other test rows, or the answers are alike.
+    """
+    if len(runs) > 1:
+        examples = same_rows(runs)
+        tuned = [
+            replace(in_order(tuned_answers(run), examples), name=name) for run, name in zip(runs, names, strict=True)
+        ]
+        return blind_pairs(tuned[0], tuned[1], examples, rows=rows, seed=seed)
+    [run] = runs
+    other = next(answers for answers in run.read_answers() if answers.name == against)
+    return blind_pairs(tuned_answers(run), other, run.read_split().test, rows=rows, seed=seed)
 
 
 def blind_pairs(first: Answers, second: Answers, examples: Sequence[Example], *, rows: int, seed: int) -> Judging:
@@ -175,5 +168,12 @@ def _agreement(judges: Sequence[Choices]) -> tuple[float | None, float | None]:
     pairs = combinations(map(_votes, judges), 2)
     both = [both for a, b in pairs if (both := [(a[id], b[id]) for id in a if id in b])]
     same = [one == two for votes in both for one, two in votes]
-    kappas = [cohen_kappa_score(*zip(*votes, strict=True)) for votes in both if len(set(chain(*votes))) > 1]
+    kappas = [_kappa(votes) for votes in both if len(set(chain(*votes))) > 1]
     return sum(same) / len(same) if same else None, float(np.mean(kappas)) if kappas else None
+
+
+def _kappa(votes: Sequence[tuple[int, int]]) -> float:
+    """Compute Cohen's kappa: agreement beyond what the two would have by chance (Cohen 1960)."""
+    shares = [Counter(side) for side in zip(*votes, strict=True)]
+    chance = sum(shares[0][vote] * shares[1][vote] for vote in shares[0]) / len(votes) ** 2
+    return (sum(one == two for one, two in votes) / len(votes) - chance) / (1 - chance)

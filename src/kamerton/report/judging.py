@@ -1,15 +1,19 @@
 """The page for blind judging: one self-contained file without network requests that saves its own result."""
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from kamerton.core.messages import msg
-from kamerton.core.outcomes import Judging
+from kamerton.core.figures import Figure
+from kamerton.core.messages import Message, msg
+from kamerton.core.outcomes import Judged, Judging, Measure
 from kamerton.i18n.language import Language
 from kamerton.i18n.voice import voice
 from kamerton.report.html import write_page
 from kamerton.text.safe import safe_text
 
+BIASED = 0.05
+"""p-value of the position test below which judges are said to favor a side."""
 WORDS = {
     "title": msg("Which answer is better?"),
     "how": msg("The sides are random. Keys: 1 or ← left, 2 or → right, 0 or ↓ equal, Backspace goes back."),
@@ -38,3 +42,35 @@ def write_judging(judging: Judging, path: Path, *, language: Language, reference
     words = {name: voice(language).render(text) for name, text in WORDS.items()}
     data = {"about": {"schema": 1, **about}, "pairs": pairs, "words": words}
     return write_page(path, "judging.html.j2", {"words": words, "data": data}, language)
+
+
+def judged_lines(judged: Judged) -> Iterator[Message]:
+    """Yield what the judges' choices show, a sentence each."""
+    first, second = safe_text(judged.first), safe_text(judged.second)
+    yield Message(
+        "{rows} {rows:row|rows}, {judges} {judges:judge|judges}: {wins} for {first}, {losses} for {second}, "
+        "{ties} {ties:tie|ties}; on {identical} more both answer the same",
+        {**vars(judged), "first": first, "second": second},
+    )
+    preferred = "{first} is preferred in {preferred} of the rows that are no ties"
+    yield msg(preferred, first=first, preferred=_share(judged.preferred))
+    found = judged.difference
+    difference, low, high = (Figure(one, "signed") for one in (found.value, found.low, found.high))
+    rule = "difference {difference} of all judged rows, 95% interval {low} to {high}"
+    yield msg(rule, difference=difference, low=low, high=high)
+    numbers = (judged.p_value, judged.anytime_p, judged.position_p)
+    p, anytime, chance = (Figure(one, "probability") for one in numbers)
+    yield msg("sign test p {p}; if judging was stopped at will, p {anytime}", p=p, anytime=anytime)
+    left, biased = _share(judged.left), judged.position_p < BIASED
+    side = msg("the judges favor a side") if biased else msg("no sign of favoring a side")
+    yield msg("left was chosen in {left} of the choices, p {chance}: {side}", left=left, chance=chance, side=side)
+    if judged.agreement is not None:
+        agreed = msg("two judges agree on {share} of the rows", share=Figure(judged.agreement, "percent"))
+        if judged.kappa is not None:
+            agreed = msg("{agreed}; Cohen's kappa {kappa}", agreed=agreed, kappa=Figure(judged.kappa, "hundredths"))
+        yield agreed
+
+
+def _share(share: Measure) -> Message:
+    value, low, high = (Figure(one, "percent") for one in (share.value, share.low, share.high))
+    return msg("{value} ({low} to {high})", value=value, low=low, high=high)

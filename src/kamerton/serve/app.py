@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from kamerton.serve.abtest import AbTest
-from kamerton.serve.classify import classify, decisions, embeddings
+from kamerton.serve.classify import classify, decisions, embeddings, messages
 from kamerton.serve.context import ServerContext
 from kamerton.serve.guard import Guard
 from kamerton.serve.metrics import log_failure
@@ -90,6 +90,8 @@ def _model(name: str, model: ServedModel) -> dict[str, object]:
         "max_model_len": setup.max_tokens,
         "task": None if model.is_base else setup.recipe.data.task,
         "labels": [] if model.is_base else list(model.predictor.labels),
+        "answers": None if model.is_base else setup.task.answers,
+        "roles": [] if model.is_base else [role.name for role in setup.task.roles],
         "endpoints": [endpoint for endpoint, possible in can.items() if possible],
         "one_message": model.reads_rows,
     }
@@ -130,6 +132,7 @@ POSTS: Mapping[str, Endpoint] = {
     "/v1/chat/completions": chat,
     "/v1/completions": complete,
     "/v1/classify": classify,
+    "/v1/messages": messages,
     "/v1/embeddings": embeddings,
     "/v1/decisions": decisions,
     "/v1/outcomes": outcomes,

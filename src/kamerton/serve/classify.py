@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
 
@@ -13,12 +14,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from kamerton.core.errors import DataError
-from kamerton.core.records import Encoded, Place, Prediction
+from kamerton.core.records import Encoded, Example, Place, Prediction, Turn
 from kamerton.forms.templates import RefusedError
 from kamerton.serve.context import ServerContext
 from kamerton.serve.models import ServedModel
 from kamerton.serve.refusal import RefusalError
-from kamerton.serve.requests import ClassifyRequest, DecisionQuestion, DecisionRequest, EmbeddingRequest
+from kamerton.serve.requests import ClassifyRequest, DecisionQuestion, DecisionRequest, EmbeddingRequest, RowsRequest
 from kamerton.text.tags import read_list
 
 LISTS = ("classes", "tags")
@@ -27,13 +28,23 @@ LISTS = ("classes", "tags")
 
 def predict(model: ServedModel, rows: Sequence[Any]) -> list[Prediction]:
     """Answer rows as `kamerton predict` does. Raises `RefusalError` where a row cannot be used."""
-    predictor = model.predictor
+    if model.is_base:
+        raise RefusalError(400, "model: this is an untuned base; rows are answered by a run", "model")
+    with _refusing():
+        return model.predictor.answer(_examples(model, rows))
+
+
+def _examples(model: ServedModel, rows: Sequence[Any]) -> list[Example]:
+    return [model.predictor.example(at, Place("input", at + 1), row) for at, row in enumerate(rows)]
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """Turn an error about a row into a refusal."""
     try:
-        examples = [predictor.example(at, Place("input", at + 1), row) for at, row in enumerate(rows)]
-        return predictor.answer(examples)
+        yield
     except (DataError, RefusedError) as error:
-        fault = error.faults[0]
-        raise RefusalError(400, f"input: {fault.rule}", "input") from None
+        raise RefusalError(400, f"input: {error.faults[0].rule}", "input") from None
 
 
 async def classify(context: ServerContext, request: Request) -> JSONResponse:
@@ -72,6 +83,35 @@ def _classified(model: ServedModel, index: int, prediction: Prediction) -> dict[
     if model.predictor.setup.task.answers in LISTS:
         answer["list"] = read_list(prediction.text)
     return answer | ({"cut": prediction.cut} if prediction.cut else {})
+
+
+async def messages(context: ServerContext, request: Request) -> JSONResponse:
+    """`POST /v1/messages`: the conversation by which each row is put to a model; empty where it is put otherwise."""
+    body = await context.body(request, RowsRequest)
+    model, _ = context.model(request, body.model, None)
+    _check_roles(model, body.input)
+    conversations = await context.do(request, model, _put, body.input)
+    data = [{"index": at, "messages": conversation} for at, conversation in enumerate(conversations)]
+    return JSONResponse({"object": "list", "data": data, "model": body.model})
+
+
+def _put(model: ServedModel, rows: Sequence[Any]) -> list[list[dict[str, str]]]:
+    """Return the messages of rows, those before the last answer."""
+    with _refusing():
+        conversations = [_turns(model, row, example) for row, example in zip(rows, _examples(model, rows), strict=True)]
+    return [[{"role": turn.role, "content": turn.content} for turn in turns] for turns in conversations]
+
+
+def _turns(model: ServedModel, row: Any, example: Example) -> Sequence[Turn]:
+    setup = model.predictor.setup
+    if not model.chats:
+        return ()
+    if not model.reads_rows:
+        return (setup.form.requests(example, ()) or [()])[-1]
+    first = setup.task.roles[0].name
+    if isinstance(row, Mapping) and any(value for role, value in row.items() if role != first):
+        return ()  # a message is one text, and this row has more
+    return [Turn("user", row[first] if isinstance(row, Mapping) else row)]
 
 
 async def embeddings(context: ServerContext, request: Request) -> JSONResponse:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from starlette.requests import Request
 
 from kamerton.serve.abtest import AbTest, Assigned
+from kamerton.serve.leaving import answered
 from kamerton.serve.metrics import Metrics
 from kamerton.serve.models import ServedModel
 from kamerton.serve.refusal import RefusalError
@@ -17,8 +18,7 @@ from kamerton.serve.requests import Body, parse
 from kamerton.serve.worker import ModelCall, Worker
 
 T = TypeVar("T", bound=Body)
-LEFT = 499
-"""The status in the log of a request whose client left, as nginx has it."""
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -99,22 +99,6 @@ class ServerContext:
         finally:
             call.cancelled = True
 
-    async def answered(self, request: Request, answer: asyncio.Future[Any]) -> Any:
+    async def answered(self, request: Request, answer: asyncio.Future[Answer]) -> Answer:
         """Wait for an answer while its client stays, and until its time is over. Raises `RefusalError`."""
-        leaving = asyncio.ensure_future(_left(request))
-        try:
-            await asyncio.wait({answer, leaving}, timeout=self.limits.seconds, return_when=asyncio.FIRST_COMPLETED)
-            if answer.done():
-                return answer.result()
-            if leaving.done():
-                raise RefusalError(LEFT, "the client left")
-            raise RefusalError(504, f"no answer within {self.limits.seconds:g} seconds")
-        finally:
-            leaving.cancel()
-            answer.cancel()
-
-
-async def _left(request: Request) -> None:
-    """Return once the client has left."""
-    while (await request.receive())["type"] != "http.disconnect":
-        continue
+        return await answered(request, answer, self.limits.seconds)

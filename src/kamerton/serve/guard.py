@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from kamerton.serve.metrics import Metrics, log
 from kamerton.serve.refusal import RefusalError
 
-OPEN = ("/", "/page.js", "/page.css", "/health", "/ready")
+OPEN = ("/", "/page.js", "/stream.js", "/page.css", "/health", "/ready")
 """Paths that need no key: they tell nothing about requests."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 SAFE = {

@@ -74,8 +74,10 @@ class ServedModel:
         return text if self.is_base else self.predictor.setup.form.parse(text)
 
 
-def open_models(runs: Sequence[str], device: str | None) -> dict[str, ServedModel]:
+def open_models(runs: Sequence[str], device: str | None, with_bases: bool = False) -> dict[str, ServedModel]:
     """Load runs, given as `RUN` or `NAME=RUN`; adapters of one base share it, and it is served, too.
+
+    With `with_bases`, other runs that write have their base loaded beside them.
 
     Raises:
         RunError: a run is not finished or damaged, two have one name, or an adapter changes nothing.
@@ -95,8 +97,13 @@ def open_models(runs: Sequence[str], device: str | None) -> dict[str, ServedMode
         models[name] = ServedModel(name, predictor, lane, predictor.engine.adapter)
     for model in [*models.values()]:
         name = Path(model.predictor.setup.facts.name).name
-        if model.lane is not None and model.lane.mixed and name not in models:
+        if model.lane is None or name in models:
+            continue
+        if model.lane.mixed:
             models[name] = ServedModel(name, model.predictor, model.lane, "", is_base=True)
+        elif with_bases and model.tuned_to_write:
+            base = model.predictor.untuned()
+            models[name] = ServedModel(name, base, _lane_of(base.engine, lanes), "", is_base=True)
     return models
 
 

@@ -1,5 +1,7 @@
 "use strict";
 // Chats with a model that writes, and shows the labels of one that classifies.
+import { checked, pieces } from "./stream.js";
+
 const $ = (id) => document.getElementById(id);
 const words = document.body.dataset;
 const figure = new Intl.NumberFormat(document.documentElement.lang, { minimumFractionDigits: 3, maximumFractionDigits: 3 });
@@ -20,11 +22,9 @@ function show(kind, text) {
 
 async function asked(path, body) {
   running = new AbortController();
-  const response = await fetch(path, {
-    method: body ? "POST" : "GET", headers: headers(), body: body && JSON.stringify(body), signal: running.signal,
-  });
-  if (!response.ok) throw new Error((await response.json()).error.message);
-  return response;
+  return checked(await fetch(path, {
+    method: "POST", headers: headers(), body: JSON.stringify(body), signal: running.signal,
+  }));
 }
 
 async function list() {
@@ -38,19 +38,8 @@ async function chat(model, text) {
   if (models[model].one_message) turns = [];
   turns.push({ role: "user", content: text });
   const response = await asked("/v1/chat/completions", { model, messages: turns, stream: true });
-  const turn = show("assistant", ""), reader = response.body.getReader(), decoder = new TextDecoder();
-  let buffer = "";
-  for (let part = await reader.read(); !part.done; part = await reader.read()) {
-    const events = (buffer + decoder.decode(part.value, { stream: true })).split("\n\n");
-    buffer = events.pop();
-    for (const event of events) {
-      const data = event.slice("data: ".length);
-      if (data === "[DONE]") continue;
-      const { choices, error } = JSON.parse(data);
-      if (error) throw new Error(error.message);
-      turn.textContent += choices[0]?.delta.content ?? "";
-    }
-  }
+  const turn = show("assistant", "");
+  for await (const piece of pieces(response)) turn.textContent += piece;
   turns.push({ role: "assistant", content: turn.textContent });
 }
 

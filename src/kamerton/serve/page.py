@@ -1,4 +1,4 @@
-"""The page of a running server, for trying it in a browser: three files, and nothing is fetched from elsewhere."""
+"""The page of a running server, for trying it in a browser: its own files, and nothing is fetched from elsewhere."""
 
 from __future__ import annotations
 
@@ -37,9 +37,8 @@ class Page:
     @property
     def files(self) -> Mapping[str, Callable[[Request], Response]]:
         """What answers each path."""
-        script = partial(Response, _read("page.js"), media_type="text/javascript")
-        style = partial(Response, _read("page.css"), media_type="text/css")
-        return {"/": self._page, "/page.js": lambda _: script(), "/page.css": lambda _: style()}
+        types = {"page.js": "text/javascript", "stream.js": "text/javascript", "page.css": "text/css"}
+        return {"/": self._page, **{f"/{name}": partial(_file, _read(name), type) for name, type in types.items()}}
 
     def _page(self, request: Request) -> Response:
         language = language_accepted(request.headers.get("accept-language", ""), self.language)
@@ -47,6 +46,10 @@ class Page:
         for name, word in {**WORDS, "language": language}.items():
             page = page.replace(f"[[{name}]]", html.escape(voice(language).render(word)))
         return Response(page, media_type="text/html", headers={"Vary": "Accept-Language"})
+
+
+def _file(text: str, media_type: str, _: Request) -> Response:
+    return Response(text, media_type=media_type)
 
 
 def _read(name: str) -> str:

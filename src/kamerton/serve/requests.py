@@ -135,11 +135,16 @@ class CompletionRequest(Sampling):
     suffix: None = None
 
 
-class ClassifyRequest(Body):
-    """`POST /v1/classify`: rows as `kamerton predict` takes them."""
+class RowsRequest(Body):
+    """`POST /v1/messages`: rows as `kamerton predict` takes them."""
 
     model: Name
     input: Annotated[list[Row], Field(min_length=1, max_length=MOST_ROWS), BeforeValidator(_listed)]
+
+
+class ClassifyRequest(RowsRequest):
+    """`POST /v1/classify`."""
+
     user: str | None = Field(None, max_length=256)
 
 

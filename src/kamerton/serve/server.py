@@ -52,6 +52,8 @@ class ServeOptions:
     promote: bool = False
     log_prompts: bool = False
     language: Language = "en"
+    base: bool = False
+    """Whether the base of every run that writes is served, too."""
 
 
 def serve(options: ServeOptions) -> bool:
@@ -64,7 +66,7 @@ def serve(options: ServeOptions) -> bool:
     key = _key(options, local)
     arms = _arms(options.ab)
     with _socket(options) as listening:
-        models = open_models([*options.runs, *arms], options.device)
+        models = open_models([*options.runs, *arms], options.device, options.base)
         metrics = Metrics()
         ab = None
         if arms:

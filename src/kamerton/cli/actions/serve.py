@@ -24,6 +24,7 @@ def run(
     timeout: float,
     body: int,
     log_prompts: bool,
+    base: bool,
     device: str | None,
     language: Language,
 ) -> bool:
@@ -32,6 +33,6 @@ def run(
         registry.require(library, EXTRA)
     limits = registry.load("kamerton.serve.context:RequestLimits")(body, queue, timeout)
     options = registry.load("kamerton.serve.server:ServeOptions")(
-        tuple(runs), host, port, key_env, device, limits, ab, share, outcomes, promote, log_prompts, language
+        tuple(runs), host, port, key_env, device, limits, ab, share, outcomes, promote, log_prompts, language, base
     )
     return bool(registry.load("kamerton.serve.server:serve")(options))
