@@ -114,6 +114,18 @@ def test_a_deleted_run_can_be_taken_back(server, inside):
     assert "reviews" in page.locator("#runs a.name").all_inner_texts()
 
 
+@needs_browser
+def test_notes_and_tags_are_kept_and_found(server, inside):
+    form = {"note": "<b>first</b>\r\nsecond", "tags": "urgent, <i>, urgent"}
+    page = inside.page()
+    page.request.post(server.address + "/runs/reviews/notes", headers={"Origin": server.address}, form=form)
+    page.goto(server.address + "/?tag=urgent&q=SECOND")
+    assert page.locator("#runs a.name").all_inner_texts() == ["reviews"]
+    assert page.locator("#runs .tag").all_inner_texts() == ["urgent", "<i>"]
+    assert page.inner_text("#runs .note") == "<b>first</b> second"
+
+
+@needs_browser
 def test_names_of_runs_are_no_paths(server, inside):
     page = inside.page()
     for path in ("/runs/..%2f..", "/runs/%2e%2e/notes", "/runs/.studio"):

@@ -58,18 +58,16 @@ def serve(options: StudioOptions) -> None:
         server = _Server(config, studio)
         listening.listen(BACKLOG)  # so that whoever reads the link may open it: uvicorn accepts a moment later
         link = studio.session.new_link(address)
-        print(
-            voice(options.language).render(
-                msg("The studio of {folder}: open {link}", folder=str(workspace.folder), link=link)
-            ),
-            flush=True,
-        )
+        speaker = voice(options.language)
+        told = msg("The studio of {folder}: open {link}", folder=str(workspace.folder), link=link)
+        print(speaker.render(told), flush=True)
         if options.browser:
             webbrowser.open(link)
         before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         server.run(sockets=[listening])
         for number, handler in before.items():
             signal.signal(number, handler)
+        print(speaker.render(msg("The studio is closed; trainings go on.")), flush=True)
 
 
 class _Server(uvicorn.Server):
