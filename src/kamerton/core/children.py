@@ -19,10 +19,20 @@ PATHS = ("LD_LIBRARY_PATH", "PATH", "PYTHONPATH")
 def clean_environment() -> dict[str, str]:
     """Return the part of the environment that a child needs, where no path leads to the working folder."""
     kept = {name: value for name, value in os.environ.items() if name in NAMES or name.startswith(GROUPS)}
+    return {**kept, **_paths(), "HF_HUB_OFFLINE": "1", "HF_TOKEN": "", "PYTHONIOENCODING": "utf-8"}
+
+
+def own_environment() -> dict[str, str]:
+    """Return the user's whole environment, for their own commands, but for paths to the working folder."""
+    return {**os.environ, **_paths(), "PYTHONIOENCODING": "utf-8"}
+
+
+def _paths() -> dict[str, str]:
+    kept = {}
     for name in PATHS:
         folders = [Path(part) for part in os.environ.get(name, "").split(os.pathsep)]
         kept[name] = os.pathsep.join(str(one) for one in folders if one.is_absolute() and one.resolve() != Path.cwd())
-    return {**kept, "HF_HUB_OFFLINE": "1", "HF_TOKEN": "", "PYTHONIOENCODING": "utf-8"}
+    return kept
 
 
 def start_python(errors: IO[str], *arguments: str) -> subprocess.Popen[str]:

@@ -9,7 +9,6 @@ holds the run's lock ends the change.
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -22,6 +21,7 @@ from typing import Any
 
 from kamerton.core.errors import Fault, RunError
 from kamerton.core.files import Writing, mode_of, sha256_of, shell_word, sync
+from kamerton.core.locks import Holder, holder_of, holding
 from kamerton.core.messages import Message, msg
 from kamerton.core.readers import read_object
 from kamerton.runs.logs import whole_lines
@@ -87,18 +87,21 @@ class RunFiles:
         if self.held:
             yield
             return
-        with (self.folder / LOCK).open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+        with holding(self.folder / LOCK) as held:
+            if not held:
                 rule = msg("another process is at work on '{folder}'", folder=str(self.folder))
-                raise RunError(Fault(rule, remedy=msg("wait for it, or stop it"))) from None
+                raise RunError(Fault(rule, remedy=msg("wait for it, or stop it")))
             self.held = True
             try:
                 self._finish()
                 yield
             finally:
                 self.held = False
+
+    @property
+    def holder(self) -> Holder | None:
+        """The process that holds the lock of the folder; None if none does."""
+        return holder_of(self.folder / LOCK)
 
     def place(self, name: str) -> Path:
         """Return where a file or folder of the run is now: in a change, or in its own place."""

@@ -22,6 +22,7 @@ from pathlib import Path, PurePosixPath
 
 from kamerton.core.errors import Fault, RunError
 from kamerton.core.files import BAD_JSON, appearing, cache_folder, remove, write_json
+from kamerton.core.locks import holding
 from kamerton.core.messages import msg
 from kamerton.core.readers import read_object
 from kamerton.core.storage import Storage
@@ -200,13 +201,8 @@ def _free(folder: Path) -> Iterator[bool]:
     if not (folder / LOCK).exists():
         yield True
         return
-    with (folder / LOCK).open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        yield True
+    with holding(folder / LOCK) as held:
+        yield held
 
 
 # ── reading ───────────────────────────────────────────────────────────────────────────────────
