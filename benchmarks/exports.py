@@ -24,7 +24,7 @@ from kamerton.core.errors import KamertonError, Unusable
 from kamerton.core.exporting import Export, Tuned
 from kamerton.deliver.export import compared_with
 from kamerton.models.saved import load_saved, save_model
-from kamerton.pipeline.prepare import freeze
+from kamerton.pipeline.freeze import freeze
 from kamerton.session.engines import attach_method, load_base
 from kamerton.session.new_run import new_run
 from kamerton.session.setup import Clock, Setup, make_method, open_setup

@@ -28,7 +28,7 @@ from kamerton.core.outcomes import Attempt
 from kamerton.forgetting.decide import conclude_forgetting
 from kamerton.pipeline.dial import Dial
 from kamerton.pipeline.forgetting import left_out, make_meter
-from kamerton.pipeline.prepare import freeze
+from kamerton.pipeline.freeze import freeze
 from kamerton.pipeline.remedies import STRENGTH, choose_attempt, luck, turn_dial
 from kamerton.pipeline.training import score_validation, tune_model
 from kamerton.runs.run import Run

@@ -22,7 +22,7 @@ from kamerton.core.outcomes import Forgotten
 from kamerton.engine.engine import TorchEngine
 from kamerton.forgetting.decide import conclude_forgetting
 from kamerton.pipeline.forgetting import make_meter
-from kamerton.pipeline.prepare import freeze
+from kamerton.pipeline.freeze import freeze
 from kamerton.pipeline.training import score_validation, tune_model
 from kamerton.runs.run import Run
 from kamerton.session.engines import untuned_engine

@@ -29,7 +29,7 @@ from kamerton.models import fresh
 from kamerton.models.quantize import FILE
 from kamerton.models.saved import is_adapter
 from kamerton.pipeline.contenders import answer_baselines, ask_untuned
-from kamerton.pipeline.prepare import freeze
+from kamerton.pipeline.freeze import freeze
 from kamerton.pipeline.training import tuned_engine
 from kamerton.runs.run import Run
 from kamerton.session.new_run import new_run

@@ -31,7 +31,7 @@ from kamerton.models import fresh
 from kamerton.models.inspect import OTHER_SENSES
 from kamerton.models.saved import load_saved
 from kamerton.models.structure import outer_model, short_row
-from kamerton.pipeline.prepare import freeze
+from kamerton.pipeline.freeze import freeze
 from kamerton.pipeline.training import tuned_engine
 from kamerton.runs.run import Run
 from kamerton.session.new_run import new_run

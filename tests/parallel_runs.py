@@ -17,7 +17,7 @@ from kamerton.core import registry
 from kamerton.core.errors import KamertonError
 from kamerton.core.records import RunEvent, Stepped, Validated
 from kamerton.kernels.processes import follow, joined
-from kamerton.pipeline.prepare import freeze
+from kamerton.pipeline.freeze import freeze
 from kamerton.pipeline.training import tuned_engine
 from kamerton.runs.run import Run
 from kamerton.session.new_run import new_run

@@ -16,7 +16,7 @@ from crossing import SETTINGS, Cell, cross
 from kamerton.core.errors import ModelError
 from kamerton.models.heads import new_head
 from kamerton.models.load import load_model
-from kamerton.pipeline.prepare import freeze
+from kamerton.pipeline.freeze import freeze
 from kamerton.session.new_run import new_run
 from kamerton.session.setup import Clock
 from tiny_families import tiny_family

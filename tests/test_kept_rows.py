@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from kamerton.core.records import Encoded, Example, Place
 from kamerton.data import encoded_cache as module
 from kamerton.data.encoded_cache import kept_rows, read_rows, written_rows
-from kamerton.pipeline.prepare import freeze
+from kamerton.pipeline.freeze import freeze
 from kamerton.runs.recipe import Decision
 from kamerton.session.new_run import new_run
 from kamerton.session.setup import Clock, open_setup

@@ -24,7 +24,7 @@ from kamerton.forms.turns import tokenize, write_prompt
 from kamerton.models.load import load_model
 from kamerton.models.locate import locate
 from kamerton.models.saved import is_adapter, save_model
-from kamerton.pipeline.prepare import freeze
+from kamerton.pipeline.freeze import freeze
 from kamerton.runs.run import Run
 from kamerton.session.engines import attach_method, load_base
 from kamerton.session.new_run import new_run

@@ -8,8 +8,8 @@ from kamerton.forgetting.benchmarks import find_tasks
 from kamerton.pipeline.conclusion import conclude
 from kamerton.pipeline.contenders import answer_baselines, ask_tuned, ask_untuned
 from kamerton.pipeline.forgetting import check_benchmarks, probe_forgetting
+from kamerton.pipeline.freeze import freeze
 from kamerton.pipeline.imported import import_model
-from kamerton.pipeline.prepare import freeze
 from kamerton.pipeline.proof import prove, repeat_with_seeds
 from kamerton.pipeline.remedies import apply_remedies
 from kamerton.pipeline.training import fit_task_settings, tuned_engine

@@ -1,40 +1,26 @@
-"""From a data file to a frozen split and a resolved recipe."""
+"""From a data file to audited examples, bound to a base model."""
 
-import hashlib
-import platform
-import re
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import requires, version
 from pathlib import Path
 
-import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from kamerton.core import registry
 from kamerton.core.addresses import written_out
-from kamerton.core.contracts import AuditContext, Form, Method, ModelFacts, Task
+from kamerton.core.contracts import AuditContext, Form, ModelFacts, Task
 from kamerton.core.errors import DataError, Fault, ModelError
-from kamerton.core.figures import Figure
-from kamerton.core.files import nearby, sha256_of
-from kamerton.core.messages import Joined, Message, Wording, msg
-from kamerton.core.records import Encoded, Example, Finding, LedgerEntry, Split, Stage
+from kamerton.core.files import nearby
+from kamerton.core.messages import Joined, Wording, msg
+from kamerton.core.records import Encoded, Example, Finding, LedgerEntry, Split
 from kamerton.data.audit import ORDER, other_columns, run_audit
-from kamerton.data.augment import Augmentation, add_rows, refuse_unfit
+from kamerton.data.augment import refuse_unfit
 from kamerton.data.cells import labels_with_columns
 from kamerton.data.fates import (
-    check_complete,
-    left_out_line,
-    lost_classes,
     make_ledger,
-    require_classes,
-    untested_classes,
-    used_line,
 )
-from kamerton.data.fetched import forget_fetched
-from kamerton.data.find import data_files
-from kamerton.data.gate import Passed, pass_gate
+from kamerton.data.gate import pass_gate
 from kamerton.data.mixed import unified
 from kamerton.data.parts import Sides, find_sides
 from kamerton.data.read import read_table
@@ -43,45 +29,29 @@ from kamerton.data.rows import Examples
 from kamerton.data.split import Parted, split_examples
 from kamerton.data.table import Options, Table, joined
 from kamerton.engine.engine import Embedder
-from kamerton.evaluate.score import undefined
-from kamerton.forms.continuation import trial_of
-from kamerton.forms.sandbox import isolation
-from kamerton.kernels.device import choose_device
 from kamerton.models.catalog import known
-from kamerton.models.elsewhere import GIVE_BASE, TunedModel, inspect_tuned
-from kamerton.models.heads import new_head
+from kamerton.models.elsewhere import GIVE_BASE, inspect_tuned
 from kamerton.models.load import require_end
-from kamerton.models.locate import commit_of, to_fetch
-from kamerton.models.naming import origin
+from kamerton.models.locate import commit_of
 from kamerton.models.published import KINDS
-from kamerton.models.served import served_facts
 from kamerton.models.vocabulary import add_words, read_words
 from kamerton.pipeline.imported import Imported, base_of, fit, imported, trained_finding, without_trained
 from kamerton.runs.recipe import Decision, Recipe
-from kamerton.runs.run import Run
-from kamerton.runs.servers import title_of
-from kamerton.runs.state import BaseModel, DataSource, State
 from kamerton.session.base_model import choose_model
 from kamerton.session.door import check_fit
 from kamerton.session.machine import Machine, planned_machine
-from kamerton.session.memory import EITHER
 from kamerton.session.new_tokens import new_tokens_finding, new_tokens_of
-from kamerton.session.planner import choose_method, choose_pass, settings
 from kamerton.session.setup import (
-    Clock,
     _max_tokens,
     base_facts,
     base_tokenizer,
     make_form,
-    make_method,
     make_task,
-    parts_of,
 )
 from kamerton.text.cells import filled
 from kamerton.text.near_duplicates import near_duplicate_groups
 
-SPLITS = {"random": msg("random"), "given": msg("given"), "test": msg("every row is tested on")}
-ENCODED_AT_ONCE, SHOWN_LABELS = 2000, 12
+ENCODED_AT_ONCE = 2000
 FEW = 200
 """Rows whose texts are tokenized as a tuned model and as its base do it."""
 MANY_TESTED = 2000
@@ -271,7 +241,7 @@ def _rows_to_test(parsed: ParsedData) -> int:
     kept = {(e.key, e.gold): e for e in reversed(parsed.examples) if filled(e.text) and filled(e.gold)}
     rows = sorted(kept.values(), key=lambda example: example.id)
     try:
-        return len(_parted(parsed, parsed.recipe, rows).split.test) if rows else 0
+        return len(parted(parsed, parsed.recipe, rows).split.test) if rows else 0
     except DataError:  # reported when the rows are split
         return 0
 
@@ -303,197 +273,39 @@ def predicted_fates(
     return [*left_out, *passed.dropped], list(passed.cut)
 
 
-def freeze(run: Run, clock: Clock, machine: Machine | None = None) -> Iterator[Stage]:
-    """Freeze split and recipe: read, audit, gate, split, augment, resolve. Written last, the ledger marks it done.
-
-    What is open is decided for the machine that is here, unless another one is given.
-    """
-    parsed = choose_base(parse_data(run.recipe), machine)
-    yield clock.stage("read", _read_message(parsed))
-    if notice := to_fetch(parsed.recipe.model.name or ""):
-        yield clock.stage("fetch", notice)
-    bound = bind(parsed)
-    place = planned_machine(machine, bound.recipe.model)
-    here = bound if bound.facts.folder else None  # else the base model is only on a server
-    empty = check_fit(bound.recipe, bound.form, bound.facts, len(parsed.examples), place) if here else None
-    yield clock.stage("model", _model_message(bound))
-    everything = list(bound.encode(parsed.examples))
-    findings = audit(parsed, here, everything if here else None)
-    yield clock.stage("audit", _lines(*_found(findings)) if findings else msg("nothing found"))
-    passed = _gated(parsed, bound, everything, findings)
-    parted = _parted(parsed, bound.recipe, passed.examples)
-    first_id = parsed.table.rows_read
-    given = bound.recipe, parsed.task, bound.form, bound.facts, bound.tokenizer, bound.max_tokens
-    added = add_rows(Augmentation(*given, parted.split, first_id))
-    split = replace(parted.split, added=added.examples)
-    for message in added.messages:
-        yield clock.stage("added", message)
-    left_out = (*parsed.left_out, *passed.dropped, *parted.dropped)
-    unused = {entry.id for entry in parted.dropped}
-    cut = [entry for entry in passed.cut if entry.id not in unused]
-    ledger = make_ledger(parsed.table.rejected, left_out, findings, split, cut, parsed.examples)
-    check_complete(first_id, ledger)
-    read = {e.id for e in parsed.examples}
-    after = [entry for entry in ledger if entry.fate == "dropped" and entry.id in read]
-    lost = lost_classes(parsed.examples, after, parsed.task.answers)
-    require_classes(split, parsed.task.answers, parsed.recipe.data.path, lost)
-    seen = [found for found in (lost, untested_classes(split, parsed.task.answers)) if found]
-    findings += seen
-    ledger += added.entries
-    longest = max((sum(len(part.tokens) for part in row.sequences) for row in everything), default=0)
-    recipe = _resolve(parsed, bound, split, empty, place, longest)
-    used = used_line(first_id, after, cut, first_id - len(read))
-    with run.changing():
-        run.write_recipe(recipe)
-        run.write_state(_state(run.state, recipe, bound))
-        run.write_data(split, findings, ledger)
-        stage = clock.stage("split", _lines(_split_message(recipe, split), used, *_found(seen)))
-    if recipe.data.fetched == "removed":
-        forget_fetched(recipe.data.path)
-    yield stage
-
-
-def _gated(parsed: ParsedData, bound: BoundData, encoded: Sequence[Encoded], findings: Sequence[Finding]) -> Passed:
-    """Pass the rows that the audit does not drop through the gate."""
-    dropped = {id for finding in findings for id in finding.drop}
-    pairs = [(e, item) for e, item in zip(parsed.examples, encoded, strict=True) if e.id not in dropped]
-    examples, items = [example for example, _ in pairs], [item for _, item in pairs]
-    return pass_gate(examples, items, bound.form, bound.tokenizer, bound.recipe.data.too_long or "cut")
-
-
-def _parted(parsed: ParsedData, recipe: Recipe, examples: Sequence[Example]) -> Parted:
+def parted(parsed: ParsedData, recipe: Recipe, examples: Sequence[Example]) -> Parted:
+    """Divide examples into the parts that a recipe says; rows that say almost the same come into the same part."""
     seed, sides, by_class = recipe.seed, parsed.sides, parsed.task.answers == "class"
     alike = near_duplicate_groups([example.text for example in examples]).tolist()
     return split_examples(examples, recipe.split, stratified=by_class, seed=seed, sides=sides, alike=alike)
 
 
-def _resolve(
-    parsed: ParsedData, bound: BoundData, split: Split, empty: PreTrainedModel | None, machine: Machine, longest: int
-) -> Recipe:
-    recipe = bound.recipe
-    if empty and not recipe.model.is_finished:
-        recipe = recipe.decide({"method.name": choose_method(bound.facts, len(split.train), machine, empty)})
-    form = make_form(parsed.task, recipe, bound.facts.kind, split.typical)
-    method = make_method(recipe)
-    if recipe.evaluate.metric:
-        registry.choose("metrics", recipe.evaluate.metric)  # an unknown one is reported before the training
-    decided = settings(method, bound.facts, parsed.task, form, split.typical, bound.tokenizer, machine)
-    if empty and not recipe.model.is_finished:
-        recipe = _with_pass(recipe.decide(decided), bound, method, empty, machine, longest)
-    else:  # nothing is trained
-        recipe = recipe.decide({name: one for name, one in decided.items() if name.startswith("evaluate.")})
-    names = (recipe.evaluate.metric or "", *parsed.task.metrics(split.typical))
-    without = undefined(split.test, names)
-    if reason := without.get(names[0]):
-        rule = msg("{metric} is undefined on the test rows: {reason}", metric=names[0], reason=reason)
-        rows = msg("use more rows, or test on more of them: --set split.test=0.3")
-        metric = next((name for name in names if name not in without), "")
-        remedy = Joined([rows, msg("or decide by --set evaluate.metric={metric}", metric=metric)]) if metric else rows
-        raise DataError(Fault(rule, recipe.data.path, remedy))
-    return recipe
+@dataclass(frozen=True)
+class AuditedData:
+    """Data bound to a base model, and what the audit found: all that is known before the split."""
+
+    parsed: ParsedData
+    bound: BoundData
+    machine: Machine
+    """The machine that decisions are made for."""
+    empty: PreTrainedModel | None
+    """The base model without weights; None if it is only on a server."""
+    encoded: Sequence[Encoded]
+    findings: Sequence[Finding]
 
 
-def _with_pass(
-    recipe: Recipe, bound: BoundData, method: Method, empty: PreTrainedModel, machine: Machine, longest: int
-) -> Recipe:
-    """Decide the tokens of a training pass, and whether layers are recomputed."""
-    given = recipe.train.gradient_checkpointing
-    # transformers drops a cache, which may hold what a method adds, where layers are recomputed
-    possible = EITHER if empty.supports_gradient_checkpointing and not method.added_tokens else EITHER[:1]
-    return recipe.decide(choose_pass(method, bound.facts, machine, longest, possible if given is None else (given,)))
+def require_fit(parsed: ParsedData, bound: BoundData, machine: Machine) -> PreTrainedModel | None:
+    """Check that a machine has room for the model, and return it without weights; None if it is only on a server.
 
-
-def _state(state: State, recipe: Recipe, bound: BoundData) -> State:
-    hashes = [sha256_of(file) for file in data_files(Path(recipe.data.path))]
-    data = hashes[0] if len(hashes) == 1 else hashlib.sha256(" ".join(hashes).encode()).hexdigest()
-    facts, tuned = bound.facts, bound.tuned.model if bound.tuned else None
-    required = [re.split(r"[^\w.-]", one, maxsplit=1)[0] for one in requires("kamerton") or [] if "extra ==" not in one]
-    return replace(
-        state,
-        kamerton=version("kamerton"),
-        python=platform.python_version(),
-        platform=platform.platform(),
-        processors=torch.get_num_threads(),
-        device=str(choose_device(recipe.model.device)),
-        libraries={name: version(name) for name in required},
-        data=DataSource(recipe.data.path, data),
-        model=BaseModel(facts.name, facts.fingerprint, parts_of(facts), facts.parameters),
-        tuned=_given_model(recipe, tuned),
-        seed=recipe.seed,
-    )
-
-
-def _given_model(recipe: Recipe, tuned: TunedModel | None) -> BaseModel | None:
-    """Record the model that was tuned elsewhere; None where the run trains one."""
-    if server := recipe.model.tuned_at:
-        served = served_facts(recipe.model.tuned_name, server)
-        return BaseModel(served.name, served.fingerprint, parts_of(served), 0)
-    if tuned is None:
-        return None
-    return BaseModel(tuned.name, tuned.fingerprint, tuned.parts, tuned.facts.parameters if tuned.facts else 0)
-
-
-def _lines(*parts: Wording) -> Joined:
-    return Joined([part for part in parts if part], "\n")
-
-
-def _read_message(parsed: ParsedData) -> Joined:
-    table = parsed.table
-    rule = "{rows} {rows:row|rows} ({format}, {encoding})"
-    read = msg(rule, rows=table.rows_read, format=table.format, encoding=table.encoding)
-    task = msg("task {task}: {reason}", task=parsed.recipe.data.task or "", reason=parsed.reason)
-    return _lines(read, *table.notes, task, left_out_line((*table.rejected, *parsed.left_out)))
-
-
-def _model_message(bound: BoundData) -> Joined:
+    Raises:
+        ModelError: it does not fit.
+    """
     facts = bound.facts
-    kind, size = KINDS[facts.kind], Figure(facts.parameters, "parameters")
-    rule = "{name}: {kind} ({family}), {size} parameters, {limit} tokens at most"
-    model = msg(rule, name=facts.name, kind=kind, family=facts.family, size=size, limit=bound.max_tokens)
-    if not facts.folder:
-        model = msg("base model: {model}, of which only answers are known", model=facts.name)
-    head = None if bound.recipe.model.is_finished else new_head(facts.folder, bound.form.model_class, bound.form.config)
-    trial = trial_of(bound.form)
-    isolated = isolation(trial.limits.unsafe).message if trial else ""
-    chosen = bound.recipe.reasons.get("model.name")
-    why = chosen.reason if chosen and chosen.origin == "decided" else ""
-    tuned: list[Wording] = [bound.tuned.message, _outputs(bound.recipe)] if bound.tuned else []
-    if server := bound.recipe.model.tuned_at:
-        title = title_of(bound.recipe.model.tuned_name, server)
-        tuned = [msg("tuned elsewhere: {model}, of which only answers are known", model=title)]
-    if tuned and not bound.recipe.split.train_path:
-        tuned.append(msg("whether it was trained on some of these rows is not known: name those with --trained-on"))
-    named = origin(facts.name, Path(facts.folder)) if facts.folder else ""
-    return _lines(model, why, named, head.message if head else "", isolated, *tuned)
+    return check_fit(bound.recipe, bound.form, facts, len(parsed.examples), machine) if facts.folder else None
 
 
-def _outputs(recipe: Recipe) -> Wording:
-    """Return which labels the outputs of a tuned model stand for; empty if they have none."""
-    labels, why = recipe.model.labels, recipe.reasons.get("model.labels")
-    if not labels:
-        return ""
-    how = why.reason if why and why.reason else msg("as you said")
-    return msg("its outputs are {labels} ({how})", labels=", ".join(labels[:SHOWN_LABELS]), how=how)
-
-
-def _split_message(recipe: Recipe, split: Split) -> Message:
-    by = recipe.split
-    how = msg("by the column {column}", column=by.column) if by.column else SPLITS[str(by.by)]
-    if by.train_path:
-        how = msg("the rows of {path} were trained on", path=by.train_path)
-    if by.folds:
-        how = msg("{how}, fold {fold} of {folds}", how=how, fold=by.fold, folds=by.folds)
-    train, validation, test = len(split.train), len(split.validation), len(split.test)
-    rule = "{train} train, {validation} validation, {test} test ({how})"
-    return msg(rule, train=train, validation=validation, test=test, how=how)
-
-
-def _found(findings: Sequence[Finding]) -> list[Wording]:
-    lines: list[Wording] = [
-        msg("severe: {title}" if one.severity == "severe" else "warning: {title}", title=one.title)
-        for one in findings
-        if one.severity != "note"
-    ]
-    if notes := len(findings) - len(lines):
-        lines.append(msg("{notes} {notes:note|notes}, which `kamerton audit` shows", notes=notes))
-    return lines
+def audit_bound(parsed: ParsedData, bound: BoundData, machine: Machine, empty: PreTrainedModel | None) -> AuditedData:
+    """Encode the examples, and audit them as the model sees them; only themselves where the model is on a server."""
+    encoded = list(bound.encode(parsed.examples))
+    found = audit(parsed, bound, encoded) if bound.facts.folder else audit(parsed)
+    return AuditedData(parsed, bound, machine, empty, encoded, found)

@@ -11,7 +11,7 @@ from kamerton.models.catalog import known
 from kamerton.models.heads import empty_model
 from kamerton.models.published import KINDS
 from kamerton.pipeline.cost import cost_message, estimate_cost
-from kamerton.pipeline.prepare import freeze
+from kamerton.pipeline.freeze import freeze
 from kamerton.runs.recipe import Recipe
 from kamerton.session.engines import load_base
 from kamerton.session.machine import Machine, planned_machine
