@@ -6,7 +6,7 @@ stray spaces are repaired in texts and labels, and different spellings of a labe
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 
@@ -30,6 +30,7 @@ from kamerton.plugins.audits.label_spellings import LabelSpellings
 from kamerton.plugins.audits.stray_signs import StraySigns
 
 DROPPING = (EmptyFields, ExactDuplicates)
+BY_HAND = msg("left out by hand")
 
 MENDED = {
     check.__module__.rpartition(".")[2].replace("_", "-")
@@ -54,10 +55,11 @@ def dropped_examples(examples: Sequence[Example], task: Task) -> dict[int, Wordi
     return reasons
 
 
-def fix_data(path: Path, table: Table, task: Task, roles: Mapping[str, str]) -> Fixed:
-    """Write the cleaned copy of `path` and its ledger; the source is only read."""
+def fix_data(path: Path, table: Table, task: Task, roles: Mapping[str, str], without: Collection[int] = ()) -> Fixed:
+    """Write the cleaned copy of `path` and its ledger, without some rows by id; the source is only read."""
     repaired = repair_rows(table.rows, task, roles)
-    unusable = _unusable([item.row for item in repaired], task, roles)
+    others = [item.row for item in repaired if item.row.id not in without]
+    unusable = {**dict.fromkeys(without, BY_HAND), **_unusable(others, task, roles)}
     entries = sorted([*table.rejected, *(_entry(item, unusable) for item in repaired)], key=lambda entry: entry.id)
     check_complete(table.rows_read, entries)
     kept = [item for item in repaired if item.row.id not in unusable]
