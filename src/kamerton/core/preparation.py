@@ -23,7 +23,7 @@ class Begun:
 
 
 @dataclass(frozen=True)
-class Counted:
+class CountedRows:
     """Rows that share a reason."""
 
     reason: Wording
@@ -48,13 +48,13 @@ class Recognized:
     examples: int
     """That can be used."""
     notes: tuple[Wording, ...]
-    left_out: tuple[Counted, ...]
+    left_out: tuple[CountedRows, ...]
     head: tuple[tuple[str, ...], ...]
     """The first rows, a text for each column."""
 
 
 @dataclass(frozen=True)
-class Shown:
+class ShownRows:
     """The model that was chosen, and the first rows as it gets them."""
 
     model: str
@@ -127,7 +127,7 @@ class RunChoice:
 
 
 @dataclass(frozen=True)
-class Choices:
+class RunChoices:
     """The runs to choose from."""
 
     choices: tuple[RunChoice, ...]
@@ -152,11 +152,11 @@ class Cleaned:
     used: int
     repaired: int
     dropped: int
-    repairs: tuple[Counted, ...] = ()
-    reasons: tuple[Counted, ...] = ()
+    repairs: tuple[CountedRows, ...] = ()
+    reasons: tuple[CountedRows, ...] = ()
 
 
-Part: TypeAlias = Begun | Cleaned | Recognized | Shown | Audited | Choices | Refused
+Part: TypeAlias = Begun | Cleaned | Recognized | ShownRows | Audited | RunChoices | Refused
 
 
 @dataclass(frozen=True)

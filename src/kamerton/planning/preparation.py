@@ -25,10 +25,9 @@ from kamerton.core.outcomes import Fixed, Resources
 from kamerton.core.preparation import (
     Audited,
     Begun,
-    Choices,
     Cleaned,
     Concern,
-    Counted,
+    CountedRows,
     LookedAt,
     Part,
     PreparationRequest,
@@ -36,7 +35,8 @@ from kamerton.core.preparation import (
     Recognized,
     Refused,
     RunChoice,
-    Shown,
+    RunChoices,
+    ShownRows,
 )
 from kamerton.core.records import Finding, LedgerEntry, Place
 from kamerton.data.fates import lost_classes, used_line
@@ -123,7 +123,7 @@ def _clean(source: Path, folder: Path, request: PreparationRequest) -> Cleaned:
 
 def _cleaned(fixed: Fixed) -> Cleaned:
     repairs, reasons = (
-        tuple(Counted(reason, rows, ()) for reason, rows in counted.items())
+        tuple(CountedRows(reason, rows, ()) for reason, rows in counted.items())
         for counted in (fixed.repairs, fixed.reasons)
     )
     return Cleaned(fixed.used, fixed.repaired, fixed.dropped, repairs, reasons)
@@ -145,13 +145,13 @@ def _recognized(parsed: ParsedData) -> Recognized:
     )
 
 
-def _counted(entries: Iterable[LedgerEntry]) -> tuple[Counted, ...]:
+def _counted(entries: Iterable[LedgerEntry]) -> tuple[CountedRows, ...]:
     """Group rows by their reasons, the most frequent first."""
     groups = defaultdict[str, list[LedgerEntry]](list)
     for entry in entries:
         groups[str(entry.reason)].append(entry)
     largest = sorted(groups.values(), key=len, reverse=True)
-    return tuple(Counted(one[0].reason, len(one), tuple(_line(e.place) for e in one[:PLACES])) for one in largest)
+    return tuple(CountedRows(one[0].reason, len(one), tuple(_line(e.place) for e in one[:PLACES])) for one in largest)
 
 
 def _line(place: Place) -> str:
@@ -163,14 +163,14 @@ def _short(text: str) -> str:
     return text if len(text) <= MOST_CHARACTERS else text[:MOST_CHARACTERS] + "…"
 
 
-def _shown(parsed: ParsedData, bound: BoundData) -> Shown:
+def _shown(parsed: ParsedData, bound: BoundData) -> ShownRows:
     some, recipe = parsed.examples[:VIEWS], bound.recipe
     encoded = list(bound.encode(some))
     views = look(some, encoded, bound.form, bound.tokenizer, bound.max_tokens, recipe.data.too_long or "cut")
     views = [replace(view, tokens=view.tokens[:MOST_CHARACTERS]) for view in views]
     chosen = recipe.reasons.get("model.name")
     why: Wording = chosen.reason if chosen else ""
-    return Shown(bound.facts.name, why, str(KINDS[bound.facts.kind]), bound.max_tokens, tuple(views))
+    return ShownRows(bound.facts.name, why, str(KINDS[bound.facts.kind]), bound.max_tokens, tuple(views))
 
 
 def _audited(audited: AuditedData) -> Audited:
@@ -196,7 +196,7 @@ def _concerns(parsed: ParsedData, findings: Sequence[Finding], dropped: Containe
         yield Concern(one.check, one.severity, one.title, one.remedy, len(one.rows), rows, one.samples[:PLACES])
 
 
-def _choices(path: Path, settings: Mapping[str, object], audited: AuditedData) -> Choices:
+def _choices(path: Path, settings: Mapping[str, object], audited: AuditedData) -> RunChoices:
     """Decide what is left open as `tune` does, load the model, and predict what the training of three runs takes."""
     with scratch_folder() as folder:
         run = new_run(path, folder / "plan", settings)
@@ -213,7 +213,7 @@ def _choices(path: Path, settings: Mapping[str, object], audited: AuditedData) -
         RunChoice("balanced", {}, rows, estimate.updates, estimate.seconds, False, estimate.peak_bytes),
         _best(recipe, rows, estimate),
     )
-    return Choices(every, free, estimate.peak_bytes <= ROOM * free, reasons)
+    return RunChoices(every, free, estimate.peak_bytes <= ROOM * free, reasons)
 
 
 def _quick(recipe: Recipe, rows: int, whole: Resources) -> RunChoice:

@@ -8,6 +8,7 @@ from starlette.requests import Request
 
 from kamerton.i18n.language import Language
 from kamerton.studio.guard import Session
+from kamerton.studio.jobs import Jobs
 from kamerton.studio.listing import Listing
 from kamerton.studio.workspace import Workspace
 
@@ -21,12 +22,14 @@ class Studio:
     language: Language
     """Where a browser asks for none of ours."""
     address: str
+    jobs: Jobs = field(init=False)
     listing: Listing = field(init=False)
     stopping: bool = False
     """Whether the server ends: streams end with it."""
 
     def __post_init__(self) -> None:
-        self.listing = Listing(self.workspace)
+        self.jobs = Jobs(self.workspace.folder)
+        self.listing = Listing(self.workspace, self.jobs)
 
 
 def studio_of(request: Request) -> Studio:

@@ -18,6 +18,7 @@ from kamerton.core.readers import read_object
 from kamerton.report.outcome import read_outcome
 from kamerton.runs.changes import MANIFEST
 from kamerton.runs.run import LOG, RECIPE, RESULT, Run
+from kamerton.studio.jobs import Jobs
 from kamerton.studio.workspace import Workspace
 
 NOTES = "notes.json"
@@ -82,15 +83,18 @@ class Listing:
     """The runs of a workspace. A run is read again only when its manifest, its log or its notes have changed."""
 
     workspace: Workspace
+    jobs: Jobs
     _known: dict[str, tuple[object, Summary]] = field(default_factory=dict)
 
     def signature(self) -> object:
-        """Return what changes when a run, or the list of them, changes."""
-        return [(name, _stamps(self.workspace.runs / name)) for name in self.workspace.names()]
+        """Return what changes when a run, what goes on with it, or the list of them, changes."""
+        states = self.jobs.states()
+        return [(name, states.get(name), _stamps(self.workspace.runs / name)) for name in self.workspace.names()]
 
     def all(self) -> list[Summary]:
         """Return all runs, the last one that was changed first."""
-        found = {name: self._summary(name) for name in self.workspace.names()}
+        states = self.jobs.states()
+        found = {name: replace(self._summary(name), state=states.get(name, "")) for name in self.workspace.names()}
         self._known = {name: one for name, one in self._known.items() if name in found}
         return sorted(found.values(), key=lambda one: -one.changed)
 
@@ -101,7 +105,7 @@ class Listing:
             MissingError: there is none of this name.
         """
         self.workspace.place(name)
-        return self._summary(name)
+        return replace(self._summary(name), state=self.jobs.state(name))
 
     def _summary(self, name: str) -> Summary:
         folder = self.workspace.runs / name

@@ -147,9 +147,9 @@ def _write_all(descriptor: int, data: bytes) -> None:
 
 
 def plain_name(name: str) -> str:
-    """Return a browser's name of a file as a plain one, with its ending.
+    r"""Return a browser's name of a file as a plain one, with its ending.
 
-    >>> plain_name("C:\\\\data\\\\Отзывы*.csv"), plain_name("../../.bashrc"), plain_name("a" * 300 + ".jsonl.gz")[-12:]
+    >>> plain_name("C:\\data\\Отзывы*.csv"), plain_name("../../.bashrc"), plain_name("a" * 300 + ".jsonl.gz")[-12:]
     ('Отзывы_.csv', 'bashrc', 'aaa.jsonl.gz')
 
     Raises:
@@ -168,9 +168,9 @@ def plain_name(name: str) -> str:
 
 
 def pasted_name(text: str) -> str:
-    """Return the name of a file for pasted rows, with the ending of the format that they look like.
+    r"""Return the name of a file for pasted rows, with the ending of the format that they look like.
 
-    >>> pasted_name('{"text": "a"}'), pasted_name('[{"a": 1}]'), pasted_name("text,label\\na,b"), pasted_name("a. b")
+    >>> pasted_name('{"text": "a"}'), pasted_name('[{"a": 1}]'), pasted_name("text,label\na,b"), pasted_name("a. b")
     ('pasted.jsonl', 'pasted.json', 'pasted.csv', 'pasted.txt')
     """
     lines = [line for line in text.splitlines() if line.strip()][:FIRST_LINES]
