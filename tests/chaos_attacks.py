@@ -210,8 +210,8 @@ HARMS: Mapping[str, Callable[[bytes, bytes], bytes]] = {
     "a block of NUL": _nul,
     "another run's": lambda _, other: other,
 }
-IDLE = re.compile(r"\.lock|\..+\.tmp")
-"""What holds nothing: the lock, and what was not committed."""
+IDLE = re.compile(r"\.lock|\.progress\.json|\..+\.tmp")
+"""What no result depends on: the lock, how far the run is, and what was not committed."""
 DATA = "DATA"
 """In the words of a command: the data of the run."""
 OTHER_SEED = ("--seed", "7", "--learning-rate", "2e-3")

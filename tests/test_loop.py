@@ -405,6 +405,28 @@ def test_going_on_after_the_end_gives_the_kept_weights_at_once(make_job):
     assert not differing(dict(first.model.named_parameters()), dict(again.model.named_parameters()))
 
 
+def test_training_that_was_asked_to_end_after_an_epoch_ends_there_after_any_stop(make_job, saving_always, tmp_path):
+    def asked(folder: str) -> Job:
+        return replace(make_job("lora", folder, epochs=4, dropout=0.1), asked_to_end=lambda epoch: epoch >= 2)
+
+    undisturbed, snapshots = asked("a"), {}
+    for event in train(undisturbed):
+        if isinstance(event, Saved):
+            snapshots[event.step] = shutil.copytree(undisturbed.checkpoints, tmp_path / f"after-{event.step}")
+        end = event
+    assert (end.step, end.asked, str(end.reason)) == (6, True, "ended after epoch 2, as was asked")
+    as_recipe = replace(make_job("lora", "b", epochs=4, dropout=0.1), last_step=6)
+    assert not list(train(as_recipe))[-1].asked
+    wanted = dict(undisturbed.model.named_parameters())
+    assert not differing(wanted, dict(as_recipe.model.named_parameters()))
+    for step in (1, 4, 6):
+        job = asked(snapshots[step].name)
+        *events, again = train(job)
+        assert [event.step for event in of_kind(events, Stepped)] == list(range(step + 1, 7))
+        assert again == end
+        assert not differing(wanted, dict(job.model.named_parameters()))
+
+
 def test_going_on_after_patience_was_over_trains_no_more(make_job, saving_always):
     scores = [0.9, 0.1, 0.1, 0.1]
     list(train(make_job("full", validate=scripted(scores), epochs=4, patience=1)))

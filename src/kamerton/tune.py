@@ -1,6 +1,6 @@
 """The stories of a run, from a data file to a report: the table of contents of the product."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 from kamerton.core.pieces import HERE, Workers
 from kamerton.core.records import RunEvent
@@ -14,6 +14,7 @@ from kamerton.pipeline.proof import prove, repeat_with_seeds
 from kamerton.pipeline.remedies import apply_remedies
 from kamerton.pipeline.training import fit_task_settings, tuned_engine
 from kamerton.runs.run import Run
+from kamerton.runs.underway import CONTENDERS, DATA, EVIDENCE, JUDGEMENT, TRAINING
 from kamerton.session.engines import saved_engine
 from kamerton.session.setup import Clock, open_setup
 
@@ -32,43 +33,46 @@ def story(run: Run, workers: Workers = HERE) -> Iterator[RunEvent]:
     """
     with run.locked():
         run.check_files()
-        yield from proving(run) if run.recipe.model.is_finished else tuning(run, workers)
+        clock = Clock(run)
+        yield from clock.watched(proving(run, clock) if run.recipe.model.is_finished else tuning(run, clock, workers))
 
 
-def tuning(run: Run, workers: Workers = HERE) -> Iterator[RunEvent]:
+def tuning(run: Run, clock: Clock, workers: Workers = HERE) -> Generator[RunEvent]:
     """Train a model and prove whether that helped: `kamerton tune`."""
-    clock = Clock(run)
-
-    # data: read, recognize the task, choose the model, audit, split, augment, choose the method
+    # read, recognize the task, choose the model, audit, split, augment, choose the method
+    clock.begin(DATA)
     if not run.has_split:
         find_tasks(run.recipe.benchmarks.tasks)
         yield from freeze(run, clock)
     setup = open_setup(run)
     yield from check_benchmarks(run, setup, clock)
 
-    # contenders: trivial and classic ones, the untuned model asked in several ways, a server
+    # trivial and classic ones, the untuned model asked in several ways, a server
+    clock.begin(CONTENDERS)
     yield from answer_baselines(run, setup, clock)
     yield from ask_untuned(run, setup, clock)
 
-    # model: load the base, attach the method, find a learning rate, estimate the cost, train, save
+    # load the base, attach the method, find a learning rate, estimate the cost, train, save
+    clock.begin(TRAINING)
     engine = yield from tuned_engine(run, setup, clock, workers)
     setup, engine = yield from apply_remedies(run, setup, engine, clock, workers)
     setup = yield from fit_task_settings(run, setup, engine, clock)
 
-    # evidence: the test rows, the saved model in a fresh process, forgetting, other seeds
+    # the test rows, the saved model in a fresh process, forgetting, other seeds
+    clock.begin(EVIDENCE)
     yield from prove(run, setup, engine, clock)
     yield from probe_forgetting(run, setup, engine, clock)
     yield from repeat_with_seeds(run, setup, clock, workers)
 
-    # judgement: scores, verdict, diagnosis, calibration, result, model card, report
+    # scores, verdict, diagnosis, calibration, result, model card, report
+    clock.begin(JUDGEMENT)
     yield from conclude(run, setup, clock)
 
 
-def proving(run: Run) -> Iterator[RunEvent]:
+def proving(run: Run, clock: Clock) -> Generator[RunEvent]:
     """Prove whether a model helps that was tuned elsewhere, and train nothing: `kamerton prove`."""
-    clock = Clock(run)
-
-    # data and model: read, inspect the model, match its labels, compare its tokenizer and template, audit, split, copy
+    # read, inspect the model, match its labels, compare its tokenizer and template, audit, split, copy
+    clock.begin(DATA)
     if not run.has_split:
         find_tasks(run.recipe.benchmarks.tasks)
         yield from freeze(run, clock)
@@ -76,15 +80,19 @@ def proving(run: Run) -> Iterator[RunEvent]:
     setup = open_setup(run)
     yield from check_benchmarks(run, setup, clock)
 
-    # contenders, evidence and judgement: as of a model that was tuned here; of one at an address, by its answers
+    # as of a model that was tuned here; of one at an address, by its answers
+    clock.begin(CONTENDERS)
     yield from answer_baselines(run, setup, clock)
     yield from ask_untuned(run, setup, clock)
     if setup.recipe.model.tuned_at:
         yield from ask_tuned(run, setup, clock)
+        clock.begin(JUDGEMENT)
         yield from conclude(run, setup, clock)
         return
+    clock.begin(EVIDENCE)
     engine = saved_engine(run, setup)
     setup = yield from fit_task_settings(run, setup, engine, clock)
     yield from prove(run, setup, engine, clock)
     yield from probe_forgetting(run, setup, engine, clock)
+    clock.begin(JUDGEMENT)
     yield from conclude(run, setup, clock)

@@ -216,6 +216,12 @@ def export(
     call("export:run", run, to, out, assignments or [], device, json, language=language)
 
 
+@_command("kamerton finish runs/reviews")
+def finish(run: RunPath, language: Language = None, json: AsJson = False) -> None:
+    """End the training of a run under way after its present epoch; the run then judges its best weights."""
+    call("finish:run", run, json, language=language)
+
+
 @_command(
     "kamerton judge runs/new runs/old --out judge.html",
     "kamerton judge runs/new",
@@ -277,16 +283,8 @@ def models(
     if name is not None:
         call("models:fetch", name, language=language)
     elif task or texts or licence or memory or machine:
-        call(
-            "choose:run",
-            task,
-            texts or (language if source and source.name == "COMMANDLINE" else None),
-            licence,
-            machine,
-            room,
-            json,
-            language=language,
-        )
+        spoken = texts or (language if source and source.name == "COMMANDLINE" else None)
+        call("choose:run", task, spoken, licence, machine, room, json, language=language)
     else:
         call("models:run", json, language=language)
 

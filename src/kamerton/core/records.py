@@ -6,6 +6,7 @@ The order is that of the story: read, made examples, encoded, trained on, predic
 from __future__ import annotations
 
 import hashlib
+import math
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -299,6 +300,20 @@ class Stepped:
 
 
 @dataclass(frozen=True)
+class SampleAnswer:
+    """The model's present answer to one validation row: the same few rows are shown at every validation."""
+
+    id: int
+    """Of the row."""
+    text: str
+    """The beginning of its input."""
+    gold: str
+    answer: str
+    probability: float = math.nan
+    """The model's own of its answer, where it has one."""
+
+
+@dataclass(frozen=True)
 class Validated:
     """The validation rows were scored."""
 
@@ -307,6 +322,8 @@ class Validated:
     loss: float
     metrics: Mapping[str, float]
     best: bool
+    samples: tuple[SampleAnswer, ...] = ()
+    """Empty where the task has no answers of the model, only likelihoods."""
 
 
 @dataclass(frozen=True)
@@ -342,6 +359,8 @@ class Stopped:
     reason: Wording
     weight_change: float
     """Relative change of the trainable weights: norm of (now - start) over norm of start."""
+    asked: bool = False
+    """Whether a person asked to end training here."""
 
 
 @dataclass(frozen=True)

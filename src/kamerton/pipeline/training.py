@@ -1,6 +1,7 @@
 """Train the model, or load the one that was trained; then fit what the task decides by."""
 
 import hashlib
+import math
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -12,7 +13,7 @@ import torch
 from kamerton.core import registry
 from kamerton.core.messages import Joined, msg
 from kamerton.core.pieces import HERE, Workers
-from kamerton.core.records import Encoded, RunEvent, Saved
+from kamerton.core.records import Encoded, Event, Example, Prediction, RunEvent, SampleAnswer, Saved, Stopped
 from kamerton.engine.dealing import alone
 from kamerton.engine.engine import TorchEngine
 from kamerton.evaluate.score import measure
@@ -25,6 +26,7 @@ from kamerton.models.structure import device_of
 from kamerton.pipeline.cost import cost_message, estimate_cost, measured, measured_message
 from kamerton.pipeline.dial import Dial
 from kamerton.pipeline.rate import settle_rate
+from kamerton.runs.finishing import REQUEST, is_asked_to_end
 from kamerton.runs.recipe import Decision, Recipe
 from kamerton.runs.run import MODEL, Run
 from kamerton.session.engines import saved_engine
@@ -37,6 +39,8 @@ from kamerton.train.parallel import SHARDED, how_divided
 
 CIRCUMSTANCES: Mapping[str, Any] = {"model": {"device"}, "train": {"parallel", "offload"}}
 """The settings of a recipe that a run may go on without: what the weights become does not depend on them."""
+SAMPLES, LONGEST_SAMPLE = 3, 400
+"""Validation rows whose answers are kept at each validation, and the most letters of each text."""
 
 
 def tuned_engine(
@@ -71,6 +75,7 @@ def tune_model(run: Run, setup: Setup, clock: Clock, workers: Workers = HERE) ->
             if isinstance(event, Saved):
                 _keep_peak(run, device)
             yield event
+            last: Event = event
     _keep_peak(run, device)
     trainable = _undivided(run, setup, trainable)
     if setup.recipe.remedy.strength < 1:
@@ -79,6 +84,9 @@ def tune_model(run: Run, setup: Setup, clock: Clock, workers: Workers = HERE) ->
     with run.changing() as change:
         run.write_dynamics([row for row in job.dynamics.of_rows(trainable.ids) if row.id != NOT_OURS])
         save_model(change.path(MODEL), trainable.model, setup.tokenizer)
+        change.remove(REQUEST)
+        if isinstance(last, Stopped) and last.asked:  # so that the recipe leads to these weights again
+            run.write_recipe(run.recipe.decide({"remedy.last_step": Decision(last.step, last.reason)}))
         saved = clock.stage("train", msg("best weights saved in {folder}", folder=str(run.path / MODEL)))
         took = measured(run)
         run.write_state(replace(run.state, forecast=estimate.until(took.updates), measured=took))
@@ -136,6 +144,7 @@ def job_of(run: Run, setup: Setup, trainable: TrainableModel) -> Job:
         dynamics=Dynamics.of(len(trainable.rows)),
         last_step=recipe.remedy.last_step,
         scaled=recipe.model.precision == "fp16",
+        asked_to_end=partial(is_asked_to_end, run.path),
     )
 
 
@@ -148,13 +157,29 @@ def validate(setup: Setup, engine: TorchEngine, encoded: Sequence[Encoded]) -> V
     subset = setup.form.validation_subset(examples)
     predictions = setup.form.predict(engine, subset)
     metrics = measure(subset, predictions, names)
+    samples = sampled(subset, predictions) if setup.task.answers != "likelihood" else ()
     if len(subset) < len(examples):
         loss = float(item_losses(engine, encoded).sum() / sum(setup.form.supervised(item) for item in encoded))
-        return Validation(loss, metrics, score=-loss)
+        return Validation(loss, metrics, -loss, samples)
     known = [(one.loss, one.tokens or 1) for one in predictions if one.loss is not None]
     loss = sum(loss for loss, _ in known) / max(1, sum(tokens for _, tokens in known))
     sign = 1 if registry.choose("metrics", names[0]).higher_is_better else -1
-    return Validation(loss, metrics, score=sign * metrics[names[0]] if names[0] in metrics else -loss)
+    return Validation(loss, metrics, sign * metrics[names[0]] if names[0] in metrics else -loss, samples)
+
+
+def sampled(examples: Sequence[Example], predictions: Sequence[Prediction]) -> tuple[SampleAnswer, ...]:
+    """Return the answers to a few rows, the same ones each time: if there are, to rows of different right answers."""
+    first: dict[str, int] = {}
+    for at, example in enumerate(examples):
+        first.setdefault(example.gold, at)
+    others = (at for at in range(len(examples)) if first[examples[at].gold] != at)
+    return tuple(_sample(examples[at], predictions[at]) for at in sorted([*first.values(), *others][:SAMPLES]))
+
+
+def _sample(example: Example, prediction: Prediction) -> SampleAnswer:
+    text, gold, answer = (one[:LONGEST_SAMPLE] for one in (example.text, example.gold, prediction.text))
+    probability = math.nan if prediction.score is None else round(prediction.score, 4)
+    return SampleAnswer(example.id, text, gold, answer, probability)
 
 
 def score_validation(setup: Setup, engine: TorchEngine) -> float:

@@ -18,8 +18,9 @@ from kamerton.report.outcome import Outcome, named
 
 MOST_POINTS = 300
 """More points than a chart has pixels only make the file large."""
-SMOOTHING = 20
+SMOOTHING = 1 / 20
 """The smoothed loss looks back over a twentieth of the training."""
+MOST_TICKS = 7
 SAMPLED_STEPS = 12
 STRENGTH = "remedy.strength"
 
@@ -47,6 +48,15 @@ class Scale:
     def span(self, measure: Measure) -> Measure:
         """Return the positions of a value and of its interval's ends, at the value where they are not finite."""
         return Measure(*map(self.at, _ends(measure)))
+
+
+@dataclass(frozen=True)
+class LogScale(Scale):
+    """A logarithmic axis for numbers above 0."""
+
+    def at(self, value: float) -> float:
+        """Return the position of a value, 0 to 100."""
+        return round(100 * math.log(value / self.low) / math.log(self.high / self.low), 3)
 
 
 SHARES = Scale(0, 1, tuple(Tick(25.0 * i, f"{0.25 * i:g}") for i in range(5)))
@@ -85,6 +95,41 @@ class Chart:
     def path(self, line: Line) -> str:
         """Write a line as an SVG polyline's points in a square of 100 by 100, y downwards."""
         return " ".join(f"{self.steps.at(p.step):g},{100 - self.values.at(p.value):g}" for p in line.points)
+
+
+@dataclass(frozen=True)
+class Updates:
+    """Columns of the updates of a training."""
+
+    steps: Sequence[float]
+    losses: Sequence[float]
+    rates: Sequence[float]
+
+    @classmethod
+    def of(cls, events: Sequence[Stepped]) -> "Updates":
+        """Take the columns of events."""
+        return cls([one.step for one in events], [one.loss for one in events], [one.learning_rate for one in events])
+
+
+@dataclass(frozen=True)
+class View:
+    """Which part of a training is drawn, and how."""
+
+    smoothing: float = SMOOTHING
+    """The share of the training that a smoothed loss averages; 0 does not smooth."""
+    part: float = 1.0
+    """The share of the updates that is drawn: the last ones."""
+    values: Literal["linear", "log"] = "linear"
+    """The axis of the loss."""
+
+
+@dataclass(frozen=True)
+class Curves:
+    """The charts of a training."""
+
+    loss: Chart
+    metric: Chart | None
+    rate: Chart
 
 
 @dataclass(frozen=True)
@@ -140,6 +185,22 @@ def scale(low: float, high: float, most: int = 5) -> Scale:
     return Scale(bare.low, bare.high, ticks)
 
 
+def log_scale(low: float, high: float) -> LogScale:
+    """Build a logarithmic axis that covers low to high, with ticks at 1, 2 and 5 times powers of ten.
+
+    >>> [tick.label for tick in log_scale(0.03, 1.4).ticks]
+    ['0.02', '0.05', '0.1', '0.2', '0.5', '1', '2']
+    """
+    powers = [10.0**power for power in range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 2)]
+    marks = [digit * power for power in powers for digit in (1, 2, 5)]
+    first, last = max(one for one in marks if one <= low), min(one for one in marks if one > high)
+    inside = [one for one in marks if first <= one <= last]
+    shown = inside if len(inside) <= MOST_TICKS else [one for one in powers if first <= one <= last]
+    bare = LogScale(first, last, ())
+    ticks = (Tick(bare.at(one), _label(one, 10.0 ** math.floor(math.log10(one) + 1e-9))) for one in shown)
+    return LogScale(first, last, tuple(ticks))
+
+
 def forest(outcome: Outcome) -> Scale:
     """Build the axis of the contenders' deciding metric with its intervals."""
     ends = [_ends(outcome.primary(contender)) for contender in outcome.measured]
@@ -154,21 +215,45 @@ def learning(events: Sequence[Event], metric: str) -> Learning | None:
     validations = [event for event in events if isinstance(event, Validated)]
     stopped = next((event for event in reversed(events) if isinstance(event, Stopped)), None)
     best = next((event.step for event in reversed(validations) if event.best), None)
-    scores = tuple(Point(v.step, v.metrics[metric]) for v in validations if metric in v.metrics)
-    axis = _steps_axis(max(event.step for event in events))
-    rates = _thinned([Point(event.step, event.learning_rate) for event in steps])
+    drawn = curves(Updates.of(steps), validations, metric, max(event.step for event in events))
     layouts = [event.layout for event in events if isinstance(event, Started)]
     sampled = np.linspace(0, len(steps) - 1, min(len(steps), SAMPLED_STEPS)).round().astype(int)
     return Learning(
-        _loss_chart(steps, validations, axis),
-        _chart((Line("metric", scores),), axis) if scores else None,
-        _chart((Line("rate", rates),), axis),
+        drawn.loss,
+        drawn.metric,
+        drawn.rate,
         stopped.best_step if stopped else best,
         stopped,
         layouts[-1] if layouts else "",
         tuple(validations),
         tuple(steps[i] for i in sampled),
     )
+
+
+def curves(updates: Updates, validations: Sequence[Validated], metric: str, last: int, view: View = View()) -> Curves:
+    """Draw a training up to its step `last`."""
+    first = round(last * (1 - view.part))
+    axis = _steps_axis(first, last)
+    scores = [Point(v.step, v.metrics[metric]) for v in validations if metric in v.metrics]
+    seen = [Point(v.step, v.loss) for v in validations]
+    rates = _points(updates.steps, updates.rates)
+    lines = {
+        kind: _within(points, first) for kind, points in (("metric", scores), ("validation", seen), ("rate", rates))
+    }
+    metrics, rate = Line("metric", lines["metric"]), Line("rate", _thinned(lines["rate"]))
+    return Curves(
+        _loss_chart(updates, lines["validation"], axis, first, view),
+        _chart((metrics,), axis) if metrics.points else None,
+        _chart((rate,), axis),
+    )
+
+
+def _points(steps: Sequence[float], values: Sequence[float]) -> list[Point]:
+    return [Point(int(step), value) for step, value in zip(steps, values, strict=True)]
+
+
+def _within(points: Sequence[Point], first: int) -> tuple[Point, ...]:
+    return tuple(point for point in points if point.step >= first and math.isfinite(point.value))
 
 
 def smoothed(values: Sequence[float], window: float) -> list[float]:
@@ -181,26 +266,31 @@ def smoothed(values: Sequence[float], window: float) -> list[float]:
     return results
 
 
-def _steps_axis(last: int) -> Scale:
-    """Build an axis that ends with the last step, not with a round tick."""
-    axis, whole = scale(0, last), Scale(0, last, ())
+def _steps_axis(first: int, last: int) -> Scale:
+    """Build an axis that begins and ends with these steps, not with round ticks."""
+    axis, whole = scale(first, last), Scale(first, max(last, first + 1), ())
     values = (axis.low + tick.at / 100 * (axis.high - axis.low) for tick in axis.ticks)
     ticks = zip(values, axis.ticks, strict=True)
-    return Scale(0, last, tuple(Tick(whole.at(value), tick.label) for value, tick in ticks if value <= last))
+    kept = tuple(Tick(whole.at(value), tick.label) for value, tick in ticks if first <= value <= last)
+    return Scale(whole.low, whole.high, kept)
 
 
-def _loss_chart(steps: Sequence[Stepped], validations: Sequence[Validated], axis: Scale) -> Chart:
-    finite = [event for event in steps if math.isfinite(event.loss)]
-    raw = _thinned([Point(event.step, event.loss) for event in finite])
-    means = smoothed([event.loss for event in finite], len(finite) / SMOOTHING)
-    smooth = _thinned([Point(event.step, mean) for event, mean in zip(finite, means, strict=True)])
-    seen = tuple(Point(event.step, event.loss) for event in validations if math.isfinite(event.loss))
-    lines = [Line("raw", raw), Line("smooth", smooth), Line("validation", seen)]
-    return _chart(tuple(line for line in lines if line.points), axis)
+def _loss_chart(updates: Updates, validation: tuple[Point, ...], axis: Scale, first: int, view: View) -> Chart:
+    raw = [point for point in _points(updates.steps, updates.losses) if math.isfinite(point.value)]
+    means = smoothed([point.value for point in raw], len(raw) * view.smoothing) if view.smoothing else []
+    smooth = [Point(point.step, mean) for point, mean in zip(raw, means, strict=False)]
+    lines = [Line("raw", _within(raw, first)), Line("smooth", _within(smooth, first)), Line("validation", validation)]
+    if view.values == "log":
+        lines = [Line(one.kind, tuple(point for point in one.points if point.value > 0)) for one in lines]
+    drawn = [line if line.kind == "validation" else Line(line.kind, _thinned(line.points)) for line in lines]
+    return _chart(tuple(line for line in drawn if line.points), axis, view)
 
 
-def _chart(lines: tuple[Line, ...], axis: Scale) -> Chart:
-    values = [point.value for line in lines if line.kind != "raw" for point in line.points]
+def _chart(lines: tuple[Line, ...], axis: Scale, view: View = View()) -> Chart:
+    scaled = [line for line in lines if line.kind != "raw"] if view.smoothing else lines
+    values = [point.value for line in scaled for point in line.points]
+    if view.values == "log" and values:
+        return Chart(lines, axis, log_scale(min(values), max(values)))
     return Chart(lines, axis, scale(min(values, default=0), max(values, default=1), 4))
 
 

@@ -55,7 +55,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
         return []
     lines = path.read_bytes().split(b"\n")[:-1]  # not by splitlines: texts may hold other ends of lines
     older = not any(MARK.encode() in line for line in lines)
-    records = [_record(line, older) for line in lines]
+    records = [parse_line(line, older=older) for line in lines]
     remedy = msg("restore the file from a copy, or remove the line")
     rule = msg("the line is not what the run wrote: it was damaged or edited")
     faults = [Fault(rule, f"{path}:{n}", remedy) for n, record in enumerate(records, 1) if record is None]
@@ -74,8 +74,8 @@ def _end(text: str) -> str:
     return f"{crc32(text.encode()):08x}" + '"}'
 
 
-def _record(line: bytes, older: bool) -> dict[str, Any] | None:
-    """Parse a line; None if it is damaged."""
+def parse_line(line: bytes, *, older: bool = False) -> dict[str, Any] | None:
+    """Parse a line without its end; None if it is damaged. Lines of older versions have no checksums."""
     try:
         begun, _, end = line.decode().rpartition(MARK)
         text = end if older else begun + "}"

@@ -55,6 +55,7 @@ from kamerton.runs.tables import (
     write_examples,
     write_table,
 )
+from kamerton.runs.underway import UNDERWAY
 
 Held = TypeVar("Held")
 EVENTS: dict[object, TypeAdapter[Any]] = {cls.__name__.lower(): TypeAdapter(cls) for cls in get_args(Event)}
@@ -417,7 +418,7 @@ class Run:
         self._write_json(RESULT, to_json(result))
 
 
-REMAINS = ("recipe.yaml", "environment.json", "data", "cache")
+REMAINS = ("recipe.yaml", "environment.json", "data", "cache", UNDERWAY)
 """Files of a run that failed before its data were split."""
 FROZEN = {f"{part}.parquet" for part in (*ALL_PARTS, "ledger")} | {"audit.json"}
 HARMLESS = {".DS_Store", ".gitignore", ".gitkeep", "Thumbs.db", "desktop.ini", "lost+found"}

@@ -1,7 +1,8 @@
 """The setup that every step of a run uses: recipe, task, form, model facts, tokenizer, split."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
@@ -14,7 +15,7 @@ from kamerton.core.contracts import Form, Method, ModelFacts, ModelKind, Task
 from kamerton.core.errors import Fault, RecipeError, RunError
 from kamerton.core.files import nearby, sha256_of
 from kamerton.core.messages import Joined, Wording, msg
-from kamerton.core.records import Encoded, Example, Split, Stage
+from kamerton.core.records import Encoded, Example, RunEvent, Split, Stage
 from kamerton.data.encoded_cache import kept_rows
 from kamerton.models.elsewhere import has_tokenizer
 from kamerton.models.inspect import fingerprints, inspect_folder
@@ -24,6 +25,7 @@ from kamerton.models.served import byte_tokenizer, served_facts
 from kamerton.models.vocabulary import add_words
 from kamerton.runs.recipe import Recipe, checked
 from kamerton.runs.run import PARTS, Run
+from kamerton.runs.underway import UnderwayFile
 from kamerton.session.elsewhere import TunedElsewhere
 
 SAMPLED = (12, 18, 24)
@@ -33,11 +35,24 @@ ROWS_READ, ROWS_WRITTEN = 512, 32
 
 
 class Clock:
-    """Times the stages of a run, over all its sessions."""
+    """Times the stages of a run, over all its sessions, and keeps on the disk which one is under way."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
         self.began = time.perf_counter()
+        self._underway = UnderwayFile(run.path, run.files.mode)
+
+    def begin(self, part: Wording) -> None:
+        """Begin a part of the story."""
+        self._underway.begin(part)
+
+    def watched(self, events: Generator[RunEvent]) -> Iterator[RunEvent]:
+        """Yield the events of a story, and note how far it is, until the run has its result."""
+        with closing(events):
+            for event in events:
+                self._underway.note(event)
+                yield event
+        self._underway.remove()
 
     def stage(self, name: str, message: Wording) -> Stage:
         """End a stage and add its seconds to the run's state."""

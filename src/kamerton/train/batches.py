@@ -36,6 +36,11 @@ class UpdatePlan:
         """Return how many epochs so many updates are."""
         return updates / self.updates_per_epoch
 
+    def epoch_ended(self, updates: int) -> int | None:
+        """Return the number of the epoch that ends with the last of so many updates; None if none does."""
+        epoch, rest = divmod(updates, self.updates_per_epoch)
+        return epoch if epoch and not rest else None
+
     def validates_after(self, updates: int, per_epoch: int) -> bool:
         """Return whether validation is due: `per_epoch` times in each epoch, evenly spaced, and at the end."""
         before, now = (math.floor(n * per_epoch / self.updates_per_epoch) for n in (updates - 1, updates))

@@ -17,7 +17,18 @@ from torch.nn.utils import clip_grad_norm_
 from kamerton.core.contracts import Objective
 from kamerton.core.errors import Fault, RunError, TrainingError
 from kamerton.core.messages import Message, msg
-from kamerton.core.records import Encoded, Event, Halved, Overflowed, Saved, Started, Stepped, Stopped, Validated
+from kamerton.core.records import (
+    Encoded,
+    Event,
+    Halved,
+    Overflowed,
+    SampleAnswer,
+    Saved,
+    Started,
+    Stepped,
+    Stopped,
+    Validated,
+)
 from kamerton.engine.engine import LOGITS_PER_PASS, classes_of
 from kamerton.engine.layout import Layout
 from kamerton.engine.passes import passes_of
@@ -59,6 +70,7 @@ class Validation:
     metrics: Mapping[str, float]
     score: float
     """Selects the checkpoint: higher is better; ties are broken by the lower loss."""
+    samples: tuple[SampleAnswer, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -82,6 +94,8 @@ class Job:
     """The update to end after; None for the last one."""
     scaled: bool = False
     """Whether losses are scaled, as products in fp16 need it."""
+    asked_to_end: Callable[[int], bool] = lambda epoch: False
+    """Returns whether a person has asked to end training after an epoch, counted from 1; asked of rank 0 alone."""
 
 
 @dataclass
@@ -94,6 +108,20 @@ class _Training:
     plan: UpdatePlan
     optimizer: torch.optim.Optimizer
     state: TrainState
+
+    def asked_to_end(self) -> bool:
+        """Return rank 0's answer to whether training is to end here, at the end of an epoch."""
+        epoch = self.plan.epoch_ended(self.state.step)
+        return epoch is not None and shared(rank() == 0 and self.job.asked_to_end(epoch))
+
+
+@dataclass(frozen=True)
+class _End:
+    """How training ended."""
+
+    state: TrainState
+    reason: Message
+    asked: bool
 
 
 def train(job: Job) -> Iterator[Event]:
@@ -121,13 +149,13 @@ def train(job: Job) -> Iterator[Event]:
     with used as belongs:
         own = replace(job, identity={**job.identity, **belongs})
         ways = divided(job.model, job.layout, job.rows, job.settings)
-        state, reason = yield from _train(own, ways, counts)
+        end = yield from _train(own, ways, counts)
     change = (_sample(job.model, ways.whole) - start).norm() / (start.norm() + 1e-12)
-    yield Stopped(state.step, state.best_step, reason, float(change))
+    yield Stopped(end.state.step, end.state.best_step, end.reason, float(change), end.asked)
 
 
-def _train(job: Job, ways: OneProcess, counts: tuple[int, int]) -> Generator[Event, None, tuple[TrainState, Message]]:
-    """Make all updates; return the final state and why training ended. `counts` are of trained and of all weights."""
+def _train(job: Job, ways: OneProcess, counts: tuple[int, int]) -> Generator[Event, None, _End]:
+    """Make all updates. `counts` are of trained and of all weights."""
     plan = UpdatePlan(len(job.rows), job.settings.batch_size or 1, job.settings.epochs or 1, job.seed)
     last = min(plan.updates, job.last_step or plan.updates)
     optimizer = make_optimizer(job.model, job.settings)
@@ -139,8 +167,9 @@ def _train(job: Job, ways: OneProcess, counts: tuple[int, int]) -> Generator[Eve
     if last < plan.updates:
         reason = msg("ended after update {last}, as the recipe says", last=last)
     saved_at = time.monotonic()
+    asked = state.step < last and training.asked_to_end()  # where a kill came between that end and the model
     with _deferred_interrupts() as stop_requested:
-        while state.step < last and state.stale < job.settings.patience:
+        while not asked and state.step < last and state.stale < job.settings.patience:
             stepped = yield from _update(training)
             finite = math.isfinite(stepped.loss + stepped.gradient_norm)
             overflowed = not finite and math.isfinite(stepped.loss) and shrink(state)
@@ -151,7 +180,8 @@ def _train(job: Job, ways: OneProcess, counts: tuple[int, int]) -> Generator[Eve
             if finite:
                 grow(state)
             state.step += 1
-            if state.step == last or plan.validates_after(state.step, job.validations_per_epoch):
+            asked = state.step < last and training.asked_to_end()
+            if asked or state.step == last or plan.validates_after(state.step, job.validations_per_epoch):
                 yield _validate(training)
             best = state.best_step == state.step
             due, stops = shared((time.monotonic() - saved_at > SAVE_SECONDS, stop_requested()))
@@ -160,10 +190,12 @@ def _train(job: Job, ways: OneProcess, counts: tuple[int, int]) -> Generator[Eve
                 saved_at = time.monotonic()
             if stops:
                 raise StopTogether
+    if asked:
+        reason = msg("ended after epoch {epoch}, as was asked", epoch=round(plan.epoch_after(state.step)))
     if state.stale >= job.settings.patience:
         reason = msg("no better score in the last {count} {count:validation|validations}", count=state.stale)
     _keep_best(job, ways, state, reason)
-    return state, reason
+    return _End(state, reason, asked)
 
 
 def _update(training: _Training) -> Generator[Event, None, Stepped]:
@@ -272,7 +304,8 @@ def _validate(training: _Training) -> Validated:
     if best:
         state.best_step, state.best_score, state.best_loss = state.step, result.score, result.loss
     state.stale = 0 if best else state.stale + 1
-    return Validated(state.step, training.plan.epoch_after(state.step), result.loss, result.metrics, best)
+    epoch = training.plan.epoch_after(state.step)
+    return Validated(state.step, epoch, result.loss, result.metrics, best, result.samples)
 
 
 def _save(training: _Training) -> Saved:
