@@ -10,6 +10,7 @@ from kamerton.core.outcomes import Judged, Judging, Measure
 from kamerton.i18n.language import Language
 from kamerton.i18n.voice import voice
 from kamerton.report.html import write_page
+from kamerton.report.outcome import named
 from kamerton.text.safe import safe_text
 
 BIASED = 0.05
@@ -46,7 +47,7 @@ def write_judging(judging: Judging, path: Path, *, language: Language, reference
 
 def judged_lines(judged: Judged) -> Iterator[Message]:
     """Yield what the judges' choices show, a sentence each."""
-    first, second = safe_text(judged.first), safe_text(judged.second)
+    first, second = (named(safe_text(name)) for name in (judged.first, judged.second))
     yield Message(
         "{rows} {rows:row|rows}, {judges} {judges:judge|judges}: {wins} for {first}, {losses} for {second}, "
         "{ties} {ties:tie|ties}; on {identical} more both answer the same",

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib import resources
+from pathlib import Path
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -15,6 +16,8 @@ from kamerton.core.messages import msg
 from kamerton.i18n.language import Language, language_accepted
 from kamerton.i18n.voice import voice
 
+STREAMS = Path(__file__).with_name("stream.js")
+"""The script that reads answers as they come; the studio's pages use it, too."""
 WORDS = {
     "title": msg("Try the served models"),
     "model": msg("Model"),

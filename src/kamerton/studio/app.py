@@ -18,7 +18,8 @@ from kamerton.core.errors import Fault, KamertonError
 from kamerton.core.messages import Message, msg
 from kamerton.i18n.language import LANGUAGES, Language
 from kamerton.report.html import STYLE
-from kamerton.studio import home
+from kamerton.serve.page import STREAMS
+from kamerton.studio import home, judging, trying
 from kamerton.studio.context import Studio
 from kamerton.studio.guard import ENTER, DoorGuard
 from kamerton.studio.render import CHOSEN, STATIC, failure, form_of, render
@@ -42,8 +43,11 @@ def make_app(studio: Studio) -> DoorGuard:
         Route(ENTER, enter),
         Route("/language", choose_language, methods=["POST"]),
         Route("/static/report.css", report_style),
+        Route("/static/stream.js", streams),
         Mount("/static", StaticFiles(directory=STATIC)),
         *home.ROUTES,
+        *trying.ROUTES,
+        *judging.ROUTES,
     ]
     handlers: Mapping[Any, Any] = {KamertonError: _faults, HTTPException: _unknown, Exception: _failed}
     app = Starlette(routes=routes, exception_handlers=handlers)
@@ -73,6 +77,11 @@ async def choose_language(request: Request) -> Response:
 async def report_style(_: Request) -> Response:
     """`GET /static/report.css`: the look of reports, which the studio shares."""
     return FileResponse(STYLE, media_type="text/css")
+
+
+async def streams(_: Request) -> Response:
+    """`GET /static/stream.js`: how answers of models are read, which the page of `kamerton serve` shares."""
+    return FileResponse(STREAMS, media_type="text/javascript")
 
 
 async def _faults(request: Request, error: KamertonError) -> Response:

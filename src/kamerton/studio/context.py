@@ -10,6 +10,7 @@ from kamerton.i18n.language import Language
 from kamerton.studio.guard import Session
 from kamerton.studio.jobs import Jobs
 from kamerton.studio.listing import Listing
+from kamerton.studio.serving import ModelServer
 from kamerton.studio.workspace import Workspace
 
 
@@ -24,12 +25,14 @@ class Studio:
     address: str
     jobs: Jobs = field(init=False)
     listing: Listing = field(init=False)
+    models: ModelServer = field(init=False)
     stopping: bool = False
     """Whether the server ends: streams end with it."""
 
     def __post_init__(self) -> None:
         self.jobs = Jobs(self.workspace.folder)
         self.listing = Listing(self.workspace, self.jobs)
+        self.models = ModelServer(self.workspace.folder)
 
 
 def studio_of(request: Request) -> Studio:
