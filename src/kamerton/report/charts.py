@@ -4,7 +4,7 @@ Positions in percent, with text in pixels, keep letters the same size on a phone
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -22,6 +22,8 @@ SMOOTHING = 1 / 20
 """The smoothed loss looks back over a twentieth of the training."""
 MOST_TICKS = 7
 SAMPLED_STEPS = 12
+LINES: tuple[Literal["smooth", "validation", "metric"], ...] = ("smooth", "validation", "metric")
+"""The lines of runs that share charts: loss, validation loss, score."""
 STRENGTH = "remedy.strength"
 
 
@@ -82,6 +84,10 @@ class Line:
 
     kind: Literal["raw", "smooth", "validation", "metric", "rate"]
     points: tuple[Point, ...]
+    title: str = ""
+    """The name of its run, where several runs share a chart."""
+    series: int = 0
+    """The position of that run, from 1."""
 
 
 @dataclass(frozen=True)
@@ -254,6 +260,41 @@ def _points(steps: Sequence[float], values: Sequence[float]) -> list[Point]:
 
 def _within(points: Sequence[Point], first: int) -> tuple[Point, ...]:
     return tuple(point for point in points if point.step >= first and math.isfinite(point.value))
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """The courses of several runs on common axes; None where none of them has such a line."""
+
+    loss: Chart | None
+    validation: Chart | None
+    metric: Chart | None
+
+
+def overlay(courses: Mapping[str, Sequence[Event]], metric: str) -> Overlay:
+    """Lay the courses of runs over each other.
+
+    Args:
+        courses: the events of each run, by its name.
+        metric: whose scores on the validation rows are drawn.
+    """
+    last = max((event.step for events in courses.values() for event in events), default=0)
+    if not last:
+        return Overlay(None, None, None)
+    axis, found = _steps_axis(0, last), dict[str, list[Line]](loss=[], validation=[], metric=[])
+    for series, (name, events) in enumerate(courses.items(), 1):
+        steps = [event for event in events if isinstance(event, Stepped) and math.isfinite(event.loss)]
+        means = smoothed([event.loss for event in steps], len(steps) * SMOOTHING)
+        validations = [event for event in events if isinstance(event, Validated)]
+        points = {
+            "loss": _thinned([Point(event.step, mean) for event, mean in zip(steps, means, strict=True)]),
+            "validation": tuple(Point(one.step, one.loss) for one in validations if math.isfinite(one.loss)),
+            "metric": tuple(Point(one.step, one.metrics[metric]) for one in validations if metric in one.metrics),
+        }
+        for kind, line in zip(LINES, points, strict=True):
+            if points[line]:
+                found[line].append(Line(kind, points[line], name, series))
+    return Overlay(*(_chart(tuple(lines), axis) if lines else None for lines in found.values()))
 
 
 def smoothed(values: Sequence[float], window: float) -> list[float]:

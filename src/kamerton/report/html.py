@@ -17,7 +17,8 @@ from markupsafe import Markup, escape
 from kamerton.core.figures import Figure, Style
 from kamerton.core.files import write_text
 from kamerton.core.messages import Message, msg
-from kamerton.core.outcomes import ComparedRuns
+from kamerton.core.outcomes import Answers, ComparedRuns
+from kamerton.core.records import Split
 from kamerton.i18n.language import Language
 from kamerton.i18n.voice import Voice, voice
 from kamerton.report import content
@@ -86,11 +87,30 @@ def read_page(run: Run) -> Mapping[str, object]:
     Raises:
         RunError: the run is not finished, or its result cannot be read.
     """
-    outcome, recipe, split = read_outcome(run), run.recipe, run.read_split()
-    golds = [example.gold for example in split.test]
-    labels = content.classes(golds)
-    answers = {contender.name: contender for contender in run.read_answers()}
+    outcome, split, answers = read_outcome(run), run.read_split(), {one.name: one for one in run.read_answers()}
     tuned, other = answers.get(outcome.tuned.name), answers.get(outcome.verdict.against)
+    page = read_content(run, outcome, split, tuned)
+    labels = page["labels"]
+    contrasts = content.contrasts(split.test, tuned, other, labels=labels) if tuned and other else None
+    shown = {"examples": contrasts, "usage": run.model.exists()}
+    return page | {
+        "contrasts": contrasts,
+        "usage": usage(run, sorted({example.gold for example in split.train}) if labels else ()),
+        "sections": [key for key in TITLES if key in page["sections"] or shown.get(key)],
+    }
+
+
+def read_content(run: Run, outcome: Outcome, split: Split, tuned: Answers | None) -> dict[str, Any]:
+    """Collect what all pages of a finished run show: all of its report but rows and the use of the model.
+
+    Args:
+        run: a finished one.
+        outcome: of it.
+        split: of it.
+        tuned: the tuned model's answers, if they are known.
+    """
+    recipe, golds = run.recipe, [example.gold for example in split.test]
+    labels = content.classes(golds)
     texts = [prediction.text for prediction in tuned.predictions] if tuned else []
     state = {name: value for name, value in as_json(run.state).items() if name not in SHOWN_ELSEWHERE}
     page = {
@@ -101,25 +121,21 @@ def read_page(run: Run) -> Mapping[str, object]:
         "learning": learning(run.events(), outcome.primary_metric),
         "pareto": pareto(outcome.remedies),
         "confusion": content.confusion(labels, golds, texts) if labels and tuned else None,
-        "contrasts": content.contrasts(split.test, tuned, other, labels=labels) if tuned and other else None,
         "labels": labels,
         "class_counts": {part: Counter(example.gold for example in getattr(split, part)) for part in PARTS},
         "losses": content.losses(run.read_ledger()),
         "findings": run.read_findings(),
         "settings": [pair for pair in content.explained(recipe) if not (outcome.model.tuned and of_training(pair[0]))],
         "trained_on": bool(recipe.split.train_path),
-        "is_here": run.model.exists(),
         "environment": [*content.facts(state)],
         "classic_rows": run.state.classic_rows,
-        "usage": usage(run, sorted({example.gold for example in split.train}) if labels else ()),
         "terrain": content.terrain(run.read_dynamics(), split.train),
         "price": price(run, content.per_thousand(outcome.tuned, outcome) / 1000, sum(outcome.seconds.values())),
         "regained": None if outcome.model.tuned else content.regained(outcome),
         "metric_terms": metric_terms(outcome.metrics),
     }
-    there = {"calibration": outcome.calibration, "confusion": page["confusion"], "examples": page["contrasts"]}
-    there["usage"] = page["is_here"]
-    return page | {"sections": [key for key in TITLES if there.get(key, True)]}
+    optional = {"calibration": outcome.calibration, "confusion": page["confusion"], "examples": None, "usage": None}
+    return page | {"sections": [key for key in TITLES if optional.get(key, True)]}
 
 
 @cache

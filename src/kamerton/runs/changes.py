@@ -125,6 +125,12 @@ class RunFiles:
         """
         return {name: Checksum(**one) for name, one in self._last().get("files", {}).items()}
 
+    @property
+    def version(self) -> str:
+        """The seal of the last manifest, another one after every commit; empty for a run that has none."""
+        last = self._last()
+        return seal(last) if last else ""
+
     def _last(self) -> Mapping[str, Any]:
         """Return the manifest of the last commit."""
         committed = self.folder / COMMITTED / MANIFEST

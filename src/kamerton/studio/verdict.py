@@ -1,0 +1,67 @@
+"""The verdict of a run: what its report says, and its test rows one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+from urllib.parse import quote
+
+from anyio.to_thread import run_sync
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from kamerton.report.html import read_content
+from kamerton.report.outcome import read_outcome
+from kamerton.runs.run import Run
+from kamerton.studio.context import Studio, studio_of
+from kamerton.studio.kept import Kept
+from kamerton.studio.render import page
+from kamerton.studio.rows import Asked, RowTable
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What the page shows of a finished run."""
+
+    content: Mapping[str, Any]
+    rows: RowTable | None
+    """None where the answers of the tuned model and of another contender are not known."""
+
+
+def judged(run: Run) -> Judged:
+    """Read a finished run.
+
+    Raises:
+        RunError: it is not finished, or damaged.
+    """
+    outcome, split, answers, recipe = read_outcome(run), run.read_split(), run.read_answers(), run.recipe
+    tuned = next((one for one in answers if one.kind == "tuned"), None)
+    rows = tuned and len(answers) > 1 and split.test
+    table = RowTable(split.test, answers, outcome, recipe.evaluate.confidence, recipe.seed) if rows else None
+    return Judged(read_content(run, outcome, split, tuned), table)
+
+
+JUDGED: Kept[Judged] = Kept()
+
+
+async def show(request: Request) -> Response:
+    """`GET /runs/NAME/verdict`: the verdict; the query filters the rows."""
+    studio, name = studio_of(request), request.path_params["name"]
+    run = studio.workspace.run(name)
+    if not run.finished:
+        return RedirectResponse(f"/runs/{quote(name, safe='')}/live", 303)
+    values = await run_sync(shown, studio, run, Asked.of(request.query_params))
+    return await page(request, "verdict.html.j2", values)
+
+
+def shown(studio: Studio, run: Run, asked: Asked) -> dict[str, object]:
+    """Return what the template shows of a finished run."""
+    found = JUDGED.of([run], partial(judged, run))
+    view = found.rows.view(asked) if found.rows else None
+    return {"run": studio.listing.one(run.path.name), "page": found.content, "table": found.rows, "view": view}
+
+
+ROUTES: Sequence[Route] = (Route("/runs/{name}/verdict", show),)

@@ -1,0 +1,212 @@
+"""The rows of a verdict: filters and scores, by counting again; and strangers' words on the pages about runs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import html5lib
+import pytest
+from sacrebleu.metrics import CHRF
+
+from kamerton.core.outcomes import Comparison
+from kamerton.report.outcome import read_outcome
+from kamerton.runs.run import Run
+from kamerton.statistics.comparison import paired_share_interval
+from kamerton.statistics.intervals import wilson_interval
+from kamerton.studio.comparing import beside
+from kamerton.studio.context import Studio
+from kamerton.studio.guard import Session
+from kamerton.studio.kept import Kept
+from kamerton.studio.render import render
+from kamerton.studio.rows import PAGE, Asked, RowTable
+from kamerton.studio.verdict import shown
+from kamerton.studio.workspace import Workspace
+from kamerton.text.safe import safe_text
+from synthetic_run import classification_run, generation_run
+from test_report import PAYLOADS, shape, spiked, words
+
+
+def table_of(run: Run) -> RowTable:
+    return RowTable(run.read_split().test, run.read_answers(), read_outcome(run), 0.95, 0)
+
+
+@pytest.fixture(scope="module")
+def reviews(tmp_path_factory: pytest.TempPathFactory) -> RowTable:
+    return table_of(classification_run(tmp_path_factory.mktemp("runs") / "reviews"))
+
+
+@pytest.fixture(scope="module")
+def requests(tmp_path_factory: pytest.TempPathFactory) -> RowTable:
+    return table_of(generation_run(tmp_path_factory.mktemp("runs") / "requests"))
+
+
+def right(table: RowTable, asked: Asked, at: int) -> list[tuple[bool, bool]]:
+    """Whether the tuned model and another contender are right, on the rows of a label."""
+    pairs = zip(table.examples, table.tuned.predictions, table.others[at].predictions, strict=True)
+    wanted = None if asked.label is None else table.labels[asked.label].name
+    return [(p.text == e.gold, q.text == e.gold) for e, p, q in pairs if wanted in (None, e.gold)]
+
+
+@pytest.mark.parametrize("asked", [Asked(), Asked(against=0), Asked(label=1), Asked(label=0, against=2)])
+def test_counts_and_scores_are_those_of_the_rows_that_are_left(asked, reviews):
+    view = reviews.view(asked)
+    pairs = right(reviews, asked, reviews.usual if asked.against is None else asked.against)
+    better, worse = pairs.count((True, False)), pairs.count((False, True))
+    counts = {"all": len(pairs), "better": better, "worse": worse, "wrong": pairs.count((False, False))}
+    assert view.of.counts == counts
+    assert view.of.tuned == wilson_interval(sum(one for one, _ in pairs), len(pairs), 0.95)
+    assert view.of.other == wilson_interval(sum(other for _, other in pairs), len(pairs), 0.95)
+    found, wanted = view.of.difference, paired_share_interval(better, worse, len(pairs), 0.95)
+    assert isinstance(found, Comparison)
+    assert (found.difference, found.low, found.high) == pytest.approx((wanted.value, wanted.low, wanted.high))
+
+
+def test_rows_chosen_by_how_they_were_answered_do_not_change_the_scores(reviews):
+    every, better = reviews.view(Asked(label=2)), reviews.view(Asked(show="better", label=2))
+    assert better.of == every.of
+    assert len(better.rows) == better.of.counts["better"] > 0
+    assert all(row.right == (True, False) and row.change == 1 for row in better.rows)
+
+
+def test_filters_by_length_language_and_words_leave_what_they_say(reviews):
+    for at, choice in enumerate(reviews.lengths):
+        rows = reviews.view(Asked(length=at)).of.counts["all"]
+        assert rows == choice.rows > 0
+    assert sum(choice.rows for choice in reviews.lengths) == len(reviews.examples)
+    named = {str(choice.name): at for at, choice in enumerate(reviews.languages)}
+    shown = reviews.view(Asked(language=named["Russian"])).rows
+    assert shown and all("фильм" in row.example.text.lower() or "Сюжет" in row.example.text for row in shown)
+    assert {row.example.text for row in reviews.view(Asked(search="those TWO  hours")).rows} == {
+        "I want those two hours back."
+    }
+    nothing = reviews.view(Asked(search="no row has this"))
+    assert (nothing.rows, nothing.pages, nothing.of.tuned) == ((), 1, None)
+
+
+def test_answers_that_are_written_are_nearer_by_the_deciding_metric(requests):
+    view = requests.view(Asked(show="better"))
+    assert (requests.metric_name, requests.labels) == ("chrf", ())
+    assert view.rows and [row.change for row in view.rows] == sorted((row.change for row in view.rows), reverse=True)
+    row = view.rows[0]
+    for text, found in zip((row.tuned, row.other), row.scores, strict=True):
+        assert found == pytest.approx(CHRF().sentence_score(text, [row.example.gold]).score / 100)
+
+
+def test_every_row_is_on_one_page(reviews):
+    pages = [reviews.view(Asked(page=number)) for number in (1, 2, 99)]
+    assert [len(one.rows) for one in pages] == [PAGE, len(reviews.examples) - PAGE, len(reviews.examples) - PAGE]
+    assert pages[2].asked.page == pages[0].pages == 2
+    assert [row.example.id for one in pages[:2] for row in one.rows] == [example.id for example in reviews.examples]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {},
+        {"show": "secret", "against": "-1", "label": "²", "length": "9" * 99, "page": "0"},
+        {"show": "worse", "against": "99999", "label": "99999", "language": "7", "search": "  a \n b ", "page": "99999"},
+    ],
+)
+def test_any_query_is_answered_and_links_ask_for_the_same(query, reviews):
+    asked = Asked.of(query)
+    reviews.view(asked)
+    pairs = dict(pair.split("=") for pair in asked.link(page=asked.page)[1:].split("&") if pair)
+    assert Asked.of({name: value.replace("+", " ") for name, value in pairs.items()}) == asked
+
+
+def test_what_is_kept_is_made_once_for_each_state_of_a_run(tmp_path):
+    run, made = classification_run(tmp_path / "run"), list[int]()
+    kept: Kept[int] = Kept(1)
+
+    def make() -> int:
+        made.append(len(made))
+        return made[-1]
+
+    assert [kept.of([run], make), kept.of([run], make)] == [0, 0]
+    run.write_result(run.result | {"warnings": ["another"]})
+    assert kept.of([run], make) == 1
+    assert [kept.of([run], make, "other"), kept.of([run], make)] == [2, 3]  # one is kept at most
+
+
+# ── pages ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def studio_of(folder: Path) -> Studio:
+    return Studio(Workspace(folder), Session("x" * 64), "en", "http://127.0.0.1:1")
+
+
+def verdict_page(studio: Studio, name: str, asked: Asked) -> str:
+    values = shown(studio, studio.workspace.run(name), asked)
+    path = f"/runs/{name}/verdict"
+    return render("en", "verdict.html.j2", {"path": path, "here": path, **values})
+
+
+def comparison_page(studio: Studio, names: list[str]) -> str:
+    runs = [studio.workspace.run(name) for name in names]
+    values = {"runs": {str(run.path): run.path.name for run in runs}, "of": beside(runs, "accuracy")}
+    return render("en", "compare.html.j2", {"path": "/compare", "here": "/compare", **values})
+
+
+def parsed(page: str):
+    return html5lib.HTMLParser(strict=True, namespaceHTMLElements=False).parse(page)
+
+
+def pages_about(folder: Path, payloads: list[str], name: str) -> list[str]:
+    """All pages about a run whose every text is a stranger's, its name included."""
+    studio = studio_of(folder)
+    spiked(studio.workspace.runs / name, payloads)
+    other = classification_run(studio.workspace.runs / "other")
+    other.write_recipe(other.recipe.settle({}))
+    asked = [Asked(), Asked(show="wrong", search=" ".join(payloads)[:200])]
+    return [*(verdict_page(studio, name, one) for one in asked), comparison_page(studio, [name, "other"])]
+
+
+@pytest.fixture(scope="module")
+def benign(tmp_path_factory: pytest.TempPathFactory) -> list[object]:
+    return [shape(parsed(page)) for page in pages_about(tmp_path_factory.mktemp("benign"), ["benign"] * 3, "run")]
+
+
+@pytest.mark.parametrize("at", range(0, len(PAYLOADS), 3))
+def test_strangers_words_add_no_element_and_no_attribute(at, benign, tmp_path):
+    payloads = PAYLOADS[at : at + 3]
+    name = payloads[0].replace("/", "∕").replace("\0", "")[:60].strip(". ") or "run"
+    found = [parsed(page) for page in pages_about(tmp_path, payloads, name)]
+    assert [shape(page) for page in found] == benign
+    for payload in payloads:
+        assert " ".join(safe_text(payload).split()) in words(found[0])
+
+
+def test_there_are_sixty_payloads():
+    assert len(PAYLOADS) >= 60
+
+
+def test_old_runs_without_other_answers_have_a_verdict_without_rows(tmp_path):
+    studio = studio_of(tmp_path)
+    run = classification_run(studio.workspace.runs / "run")
+    run.write_answers(run.read_split().test, [one for one in run.read_answers() if one.kind == "tuned"])
+    page = parsed(verdict_page(studio, "run", Asked()))
+    ids = [element.get("id") for element in page.iter("section")]
+    assert "rows" not in ids and ids[:2] == ["verdict", "contenders"]
+
+
+def test_runs_that_cannot_be_compared_show_their_courses_and_recipes(tmp_path):
+    studio = studio_of(tmp_path)
+    first = classification_run(studio.workspace.runs / "one")
+    generation_run(studio.workspace.runs / "two")
+    first.write_recipe(first.recipe.model_copy(update={"seed": 8}))
+    text = comparison_page(studio, ["one", "two"])
+    assert "only 0 are common" in text and 'id="courses"' in text
+    rows = {words(row) for row in parsed(text).iter("tr")}
+    assert "seed 8 7" in rows and "method.name lora full" in rows
+
+
+def test_runs_beside_each_other_are_compared_in_pairs(tmp_path):
+    studio = studio_of(tmp_path)
+    runs = [classification_run(studio.workspace.runs / name) for name in ("one", "two")]
+    changed = [replace(one, name=one.name) for one in runs[1].read_answers()]
+    runs[1].write_answers(runs[1].read_split().test, changed)
+    found = beside(runs, "accuracy")
+    assert found.compared and [len(found.compared.scores), len(found.compared.pairs)] == [2, 1]
+    assert found.metric == "accuracy" and found.settings == []
+    assert found.courses.loss and [line.title for line in found.courses.loss.lines] == ["one", "two"]
