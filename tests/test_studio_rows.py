@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import quote
 
 import html5lib
 import pytest
@@ -23,7 +24,7 @@ from kamerton.studio.rows import PAGE, Asked, RowTable
 from kamerton.studio.verdict import shown
 from kamerton.studio.workspace import Workspace
 from kamerton.text.safe import safe_text
-from synthetic_run import classification_run, generation_run
+from synthetic_run import REVIEWS, classification_run, generation_run
 from test_report import PAYLOADS, shape, spiked, words
 
 
@@ -77,7 +78,7 @@ def test_filters_by_length_language_and_words_leave_what_they_say(reviews):
     named = {str(choice.name): at for at, choice in enumerate(reviews.languages)}
     shown = reviews.view(Asked(language=named["Russian"])).rows
     assert shown and all("фильм" in row.example.text.lower() or "Сюжет" in row.example.text for row in shown)
-    assert {row.example.text for row in reviews.view(Asked(search="those TWO  hours")).rows} == {
+    assert {row.example.text for row in reviews.view(Asked.of({"search": "those TWO  hours"})).rows} == {
         "I want those two hours back."
     }
     nothing = reviews.view(Asked(search="no row has this"))
@@ -105,7 +106,14 @@ def test_every_row_is_on_one_page(reviews):
     [
         {},
         {"show": "secret", "against": "-1", "label": "²", "length": "9" * 99, "page": "0"},
-        {"show": "worse", "against": "99999", "label": "99999", "language": "7", "search": "  a \n b ", "page": "99999"},
+        {
+            "show": "worse",
+            "against": "99999",
+            "label": "99999",
+            "language": "7",
+            "search": "  a \n b ",
+            "page": "99999",
+        },
     ],
 )
 def test_any_query_is_answered_and_links_ask_for_the_same(query, reviews):
@@ -132,13 +140,17 @@ def test_what_is_kept_is_made_once_for_each_state_of_a_run(tmp_path):
 # ── pages ─────────────────────────────────────────────────────────────────────────────────────
 
 
+TOGETHER = 6
+"""Payloads of one run: each of its labels is one, each of its texts all of them."""
+
+
 def studio_of(folder: Path) -> Studio:
     return Studio(Workspace(folder), Session("x" * 64), "en", "http://127.0.0.1:1")
 
 
 def verdict_page(studio: Studio, name: str, asked: Asked) -> str:
     values = shown(studio, studio.workspace.run(name), asked)
-    path = f"/runs/{name}/verdict"
+    path = f"/runs/{quote(name)}/verdict"
     return render("en", "verdict.html.j2", {"path": path, "here": path, **values})
 
 
@@ -158,18 +170,20 @@ def pages_about(folder: Path, payloads: list[str], name: str) -> list[str]:
     spiked(studio.workspace.runs / name, payloads)
     other = classification_run(studio.workspace.runs / "other")
     other.write_recipe(other.recipe.settle({}))
-    asked = [Asked(), Asked(show="wrong", search=" ".join(payloads)[:200])]
+    asked = [Asked(), Asked(show="wrong", search="no row has " + payloads[0])]
     return [*(verdict_page(studio, name, one) for one in asked), comparison_page(studio, [name, "other"])]
 
 
 @pytest.fixture(scope="module")
 def benign(tmp_path_factory: pytest.TempPathFactory) -> list[object]:
-    return [shape(parsed(page)) for page in pages_about(tmp_path_factory.mktemp("benign"), ["benign"] * 3, "run")]
+    return [
+        shape(parsed(page)) for page in pages_about(tmp_path_factory.mktemp("benign"), ["benign"] * TOGETHER, "run")
+    ]
 
 
-@pytest.mark.parametrize("at", range(0, len(PAYLOADS), 3))
+@pytest.mark.parametrize("at", range(0, len(PAYLOADS), TOGETHER))
 def test_strangers_words_add_no_element_and_no_attribute(at, benign, tmp_path):
-    payloads = PAYLOADS[at : at + 3]
+    payloads = PAYLOADS[at : at + TOGETHER]
     name = payloads[0].replace("/", "∕").replace("\0", "")[:60].strip(". ") or "run"
     found = [parsed(page) for page in pages_about(tmp_path, payloads, name)]
     assert [shape(page) for page in found] == benign
@@ -193,19 +207,20 @@ def test_old_runs_without_other_answers_have_a_verdict_without_rows(tmp_path):
 def test_runs_that_cannot_be_compared_show_their_courses_and_recipes(tmp_path):
     studio = studio_of(tmp_path)
     first = classification_run(studio.workspace.runs / "one")
-    generation_run(studio.workspace.runs / "two")
+    classification_run(studio.workspace.runs / "two", replace(REVIEWS, golds=REVIEWS.golds[::-1]))
+    generation_run(studio.workspace.runs / "three")
     first.write_recipe(first.recipe.model_copy(update={"seed": 8}))
     text = comparison_page(studio, ["one", "two"])
-    assert "only 0 are common" in text and 'id="courses"' in text
-    rows = {words(row) for row in parsed(text).iter("tr")}
-    assert "seed 8 7" in rows and "method.name lora full" in rows
+    assert "only 0 are common to 96 of the first run and 96 of the second" in text and 'id="courses"' in text
+    assert "seed 8 7" in {words(row) for row in parsed(text).iter("tr")}
+    other = comparison_page(studio, ["one", "three"])
+    assert "the runs have no metric in common" in other
+    assert "method.name lora full" in {words(row) for row in parsed(other).iter("tr")}
 
 
 def test_runs_beside_each_other_are_compared_in_pairs(tmp_path):
     studio = studio_of(tmp_path)
     runs = [classification_run(studio.workspace.runs / name) for name in ("one", "two")]
-    changed = [replace(one, name=one.name) for one in runs[1].read_answers()]
-    runs[1].write_answers(runs[1].read_split().test, changed)
     found = beside(runs, "accuracy")
     assert found.compared and [len(found.compared.scores), len(found.compared.pairs)] == [2, 1]
     assert found.metric == "accuracy" and found.settings == []

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from kamerton.core.errors import Fault, RunError
+from kamerton.core.errors import Fault, KamertonError, RunError
 from kamerton.core.messages import msg
 from kamerton.core.outcomes import ComparedRuns
 from kamerton.evaluate.compare import compare_as_first
@@ -70,8 +70,10 @@ def beside(runs: Sequence[Run], asked: str = "") -> Beside:
         if unfinished := [run.path.name for run in runs if not run.finished]:
             rule = msg("runs are compared when all have a verdict; not yet: {runs}", runs=", ".join(unfinished))
             raise RunError(Fault(rule))
+        if not metrics:
+            raise RunError(Fault(msg("the runs have no metric in common")))
         compared = compare_as_first(runs, metric=metric)
-    except RunError as error:
+    except KamertonError as error:
         faults = tuple(error.faults)
     courses = overlay({run.path.name: run.events() for run in runs}, metric)
     return Beside(compared, faults, outcomes, metric, metrics, courses, differing(runs))
