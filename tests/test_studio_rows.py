@@ -10,12 +10,18 @@ import html5lib
 import pytest
 from sacrebleu.metrics import CHRF
 
+from kamerton.core import registry
+from kamerton.core.errors import RecipeError, RunError
+from kamerton.core.message_json import to_json
 from kamerton.core.outcomes import Comparison
+from kamerton.core.records import Started, Stepped
+from kamerton.evaluate.diagnosis import diagnose
 from kamerton.report.outcome import read_outcome
 from kamerton.runs.run import Run
 from kamerton.statistics.comparison import paired_share_interval
 from kamerton.statistics.intervals import wilson_interval
-from kamerton.studio.comparing import beside
+from kamerton.studio.again import begin, key_of, offers, recipe_with
+from kamerton.studio.comparing import beside, differing
 from kamerton.studio.context import Studio
 from kamerton.studio.guard import Session
 from kamerton.studio.kept import Kept
@@ -140,7 +146,7 @@ def test_what_is_kept_is_made_once_for_each_state_of_a_run(tmp_path):
 # ── pages ─────────────────────────────────────────────────────────────────────────────────────
 
 
-TOGETHER = 6
+TOGETHER = 4
 """Payloads of one run: each of its labels is one, each of its texts all of them."""
 
 
@@ -216,6 +222,64 @@ def test_runs_that_cannot_be_compared_show_their_courses_and_recipes(tmp_path):
     other = comparison_page(studio, ["one", "three"])
     assert "the runs have no metric in common" in other
     assert "method.name lora full" in {words(row) for row in parsed(other).iter("tr")}
+
+
+# ── remedies ──────────────────────────────────────────────────────────────────────────────────
+
+
+def with_remedies(run: Run) -> Run:
+    diagnosis = diagnose(
+        [Started(0, 200, 1, 1, ""), *(Stepped(i, i / 50, 0.69, 1e-3, 1.0, 9, 0.1) for i in range(1, 201))]
+    )
+    result = run.result
+    run.write_result(result | {"diagnosis": to_json(diagnosis)})
+    return run
+
+
+def test_a_diagnosis_keeps_the_settings_of_its_remedy_and_the_page_offers_each(tmp_path):
+    studio = studio_of(tmp_path)
+    run = with_remedies(classification_run(studio.workspace.runs / "run"))
+    [diagnosis] = read_outcome(run).diagnosis
+    assert diagnosis.changes == ({"train.learning_rate": 0.003}, {"train.epochs": 8.0})
+    page = parsed(verdict_page(studio, "run", Asked()))
+    shown = {button.get("value"): words(button) for button in page.iter("button") if button.get("name") == "offer"}
+    assert shown[key_of(diagnosis.changes[0])] == "Train again with train.learning_rate=0.003"
+    assert shown[key_of({"remedy.names": ("auto",)})] == 'Train again with remedy.names=["auto"]'  # it forgot a little
+    assert {form.get("action") for form in page.iter("form") if form.get("class") == "offers"} == {"/runs/run/again"}
+
+
+def test_an_offer_begins_a_run_with_the_same_recipe_and_its_change(tmp_path):
+    studio = studio_of(tmp_path)
+    run = with_remedies(classification_run(studio.workspace.runs / "run"))
+    key = key_of({"train.epochs": 8.0})
+    assert [begin(studio, run, key), begin(studio, run, key)] == ["run-2", "run-3"]
+    before, after = (dict(differing([run, studio.workspace.run("run-2")])), studio.workspace.run("run-2"))
+    assert before == {"train.epochs": [4, 8.0]}
+    assert not after.has_split and str(after.recipe.reasons["train.epochs"].reason) == "chosen from the verdict of run"
+    with pytest.raises(RunError, match="not offered any more"):
+        begin(studio, run, "0" * 16)
+
+
+def test_another_model_opens_what_was_decided_for_the_old_one(tmp_path):
+    recipe = classification_run(tmp_path / "run").recipe
+    changed = recipe_with(recipe, {"model.name": "e5-small"}, "run")
+    assert (changed.model.name, changed.train.learning_rate, changed.method.name) == ("e5-small", None, None)
+    assert (changed.train.epochs, changed.seed) == (4, 7)  # the user's own
+
+
+def test_a_result_from_elsewhere_cannot_have_its_code_run_or_leave_the_recipe(tmp_path, monkeypatch):
+    monkeypatch.setenv(registry.ALLOWED, "")
+    run = classification_run(tmp_path / "run")
+    evil = [{"method.name": "evil.module:Class"}, {"nowhere.name": 1}, {"reasons.x": 1}, {"train.epochs": "many"}]
+    diagnosis = [{"name": "x", "evidence": "y", "remedy": "z", "changes": evil}]
+    run.write_result(run.result | {"diagnosis": diagnosis})
+    outcome, recipe = read_outcome(run), run.recipe
+    offered = [*offers(outcome, [], recipe).values()]
+    assert offered[:2] == [evil[0], evil[3]]
+    recipe_with(recipe, evil[0], "run")
+    assert registry.refused("evil.module:Class")
+    with pytest.raises(RecipeError, match="a number is wanted, got 'many'"):
+        recipe_with(recipe, evil[3], "run")
 
 
 def test_runs_beside_each_other_are_compared_in_pairs(tmp_path):

@@ -19,7 +19,7 @@ from kamerton.core.messages import Message, msg
 from kamerton.i18n.language import LANGUAGES, Language
 from kamerton.report.html import STYLE
 from kamerton.serve.page import STREAMS
-from kamerton.studio import comparing, home, judging, trying, verdict
+from kamerton.studio import again, comparing, home, judging, trying, verdict
 from kamerton.studio.context import Studio
 from kamerton.studio.guard import ENTER, DoorGuard
 from kamerton.studio.render import CHOSEN, STATIC, failure, form_of, render
@@ -50,6 +50,7 @@ def make_app(studio: Studio) -> DoorGuard:
         *judging.ROUTES,
         *verdict.ROUTES,
         *comparing.ROUTES,
+        *again.ROUTES,
     ]
     handlers: Mapping[Any, Any] = {KamertonError: _faults, HTTPException: _unknown, Exception: _failed}
     app = Starlette(routes=routes, exception_handlers=handlers)

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from typing import Literal
 from urllib.parse import urlencode
 
@@ -65,15 +66,15 @@ class Asked:
         """Whether some rows are left out by what they are."""
         return any(one is not None for one in (self.label, self.length, self.language)) or bool(self.search)
 
-    def link(self, **changes: object) -> str:
-        """Return the query that asks for the same but for some changes; the page is the first if it is not given."""
-        asked = {**vars(self), "page": 1, **changes}
+    def link(self, show: Show | None = None, page: int = 1) -> str:
+        """Return the query that asks for the same, but for another part of the rows and another page."""
+        asked = vars(replace(self, show=show or self.show, page=page))
         usual = vars(Asked())
         return "?" + urlencode({name: value for name, value in asked.items() if value != usual[name]})
 
 
 @dataclass(frozen=True)
-class Choice:
+class RowChoice:
     """One choice of a filter, with the number of rows that have it."""
 
     name: Wording
@@ -150,25 +151,24 @@ class RowTable:
         return isinstance(self.metric, Accuracy)
 
     @cached_property
-    def labels(self) -> Sequence[Choice]:
+    def labels(self) -> Sequence[RowChoice]:
         """The classes in alphabetical order; none where answers are not simply right or wrong."""
         counts = Counter(self.golds)
         short = self.binary and len(counts) <= min(MOST_LABELS, max(1, len(self.golds) // 2))
-        return [Choice(label, counts[label]) for label in sorted(counts)] if short else ()
+        return [RowChoice(label, counts[label]) for label in sorted(counts)] if short else ()
 
     @cached_property
-    def languages(self) -> Sequence[Choice]:
+    def languages(self) -> Sequence[RowChoice]:
         """The languages of the texts, the commonest first."""
-        return [Choice(term(name) if name else msg("unclear"), rows) for name, rows in self._languages]
+        return [RowChoice(term(name) if name else msg("unclear"), rows) for name, rows in self._languages]
 
     @cached_property
-    def lengths(self) -> Sequence[Choice]:
+    def lengths(self) -> Sequence[RowChoice]:
         """Ranges of the texts' lengths in characters."""
-        ends = [(self.edges[i], self.edges[i + 1] - 1) for i in range(len(self.edges) - 1)]
-        return [
-            Choice(msg("{low} to {high}", low=low, high=high), int(((self.sizes >= low) & (self.sizes <= high)).sum()))
-            for low, high in ends
-        ]
+        ends = [(low, following - 1) for low, following in pairwise(self.edges)]
+        inside = [int(((self.sizes >= low) & (self.sizes <= high)).sum()) for low, high in ends]
+        pairs = zip(ends, inside, strict=True)
+        return [RowChoice(msg("{low} to {high}", low=low, high=high), rows) for (low, high), rows in pairs]
 
     @cached_property
     def sizes(self) -> np.ndarray:

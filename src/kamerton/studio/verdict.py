@@ -16,6 +16,7 @@ from starlette.routing import Route
 from kamerton.report.html import read_content
 from kamerton.report.outcome import read_outcome
 from kamerton.runs.run import Run
+from kamerton.studio.again import Change, against_forgetting, key_of, offers
 from kamerton.studio.context import Studio, studio_of
 from kamerton.studio.kept import Kept
 from kamerton.studio.render import page
@@ -23,15 +24,18 @@ from kamerton.studio.rows import Asked, RowTable
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedRun:
     """What the page shows of a finished run."""
 
     content: Mapping[str, Any]
     rows: RowTable | None
     """None where the answers of the tuned model and of another contender are not known."""
+    offers: Mapping[str, Change]
+    """Changes that make its remedies another run, by key."""
+    against_forgetting: Sequence[Change]
 
 
-def judged(run: Run) -> Judged:
+def judged(run: Run) -> JudgedRun:
     """Read a finished run.
 
     Raises:
@@ -41,10 +45,12 @@ def judged(run: Run) -> Judged:
     tuned = next((one for one in answers if one.kind == "tuned"), None)
     rows = tuned and len(answers) > 1 and split.test
     table = RowTable(split.test, answers, outcome, recipe.evaluate.confidence, recipe.seed) if rows else None
-    return Judged(read_content(run, outcome, split, tuned), table)
+    content = read_content(run, outcome, split, tuned)
+    offered = offers(outcome, content["findings"], recipe)
+    return JudgedRun(content, table, offered, against_forgetting(outcome, recipe))
 
 
-JUDGED: Kept[Judged] = Kept()
+JUDGED: Kept[JudgedRun] = Kept()
 
 
 async def show(request: Request) -> Response:
@@ -61,7 +67,16 @@ def shown(studio: Studio, run: Run, asked: Asked) -> dict[str, object]:
     """Return what the template shows of a finished run."""
     found = JUDGED.of([run], partial(judged, run))
     view = found.rows.view(asked) if found.rows else None
-    return {"run": studio.listing.one(run.path.name), "page": found.content, "table": found.rows, "view": view}
+    return {
+        "run": studio.listing.one(run.path.name),
+        "page": found.content,
+        "meanings": {setting.path: meaning for setting, meaning in found.content["settings"]},
+        "table": found.rows,
+        "view": view,
+        "offers": found.offers,
+        "key_of": key_of,
+        "against_forgetting": found.against_forgetting,
+    }
 
 
 ROUTES: Sequence[Route] = (Route("/runs/{name}/verdict", show),)
