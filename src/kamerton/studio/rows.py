@@ -82,7 +82,7 @@ class RowChoice:
 
 
 @dataclass(frozen=True)
-class ShownRow:
+class RowAnswers:
     """One test row with the answers of both."""
 
     example: Example
@@ -114,7 +114,7 @@ class RowsView:
     asked: Asked
     against: Answers
     of: Slice
-    rows: tuple[ShownRow, ...]
+    rows: tuple[RowAnswers, ...]
     pages: int
 
 
@@ -236,12 +236,12 @@ class RowTable:
         pairs = zip(answers.predictions, self.golds, strict=True)
         return np.array([answer.text.strip() == gold.strip() for answer, gold in pairs], dtype=bool)
 
-    def _row(self, at: int, other: Answers, change: np.ndarray) -> ShownRow:
+    def _row(self, at: int, other: Answers, change: np.ndarray) -> RowAnswers:
         gold, texts = self.golds[at].strip(), [one.predictions[at].text for one in (self.tuned, other)]
         sign = 1 if self.metric.higher_is_better else -1
         scores = [sign * float(self.scores(one)[at]) for one in (self.tuned, other)]
         right = [text.strip() == gold for text in texts]
-        return ShownRow(
+        return RowAnswers(
             self.examples[at], texts[0], texts[1], (right[0], right[1]), (scores[0], scores[1]), float(change[at])
         )
 
