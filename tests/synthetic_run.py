@@ -19,16 +19,20 @@ from kamerton.core.records import (
     Place,
     Prediction,
     RowDynamics,
+    SampleAnswer,
     Saved,
     Split,
+    Stage,
     Started,
     Stepped,
     Stopped,
     Validated,
 )
+from kamerton.runs.logs import write_lines
 from kamerton.runs.recipe import Decision, resolve
-from kamerton.runs.run import Run
+from kamerton.runs.run import LOG, MODEL, PREDICTIONS, RESULT, Run, record_of
 from kamerton.runs.state import State
+from kamerton.runs.underway import CONTENDERS, DATA, TRAINING, UnderwayFile
 
 STEPS = 240
 
@@ -85,6 +89,42 @@ REQUESTS = Words(
 def classification_run(folder: Path, words: Words = REVIEWS) -> Run:
     """Make a run that chose among labels and is shipped."""
     return _run(folder, CLASSIFICATION, words)
+
+
+def unfinished_run(folder: Path, steps: int = STEPS, words: Words = REVIEWS) -> Run:
+    """Make a run that was stopped after so many of twice the steps: split, contenders, and a part of the training."""
+    run = classification_run(folder, words)
+    with run.changing() as change:
+        for name in (RESULT, MODEL, LOG, PREDICTIONS):
+            change.remove(name)
+    events: list[Event] = [Started(0, 2 * steps, 739_586, 22_713_216, "packed"), *steps_until(steps, words)]
+    write_lines(run.path / LOG, [record_of(event) for event in events], 0o600)
+    with run.changing():
+        pass
+    progress = UnderwayFile(run.path, 0o600)
+    progress.begin(DATA)
+    progress.note(Stage("read", words.remark, 0.41))
+    progress.begin(CONTENDERS)
+    progress.note(Stage("baselines", words.file, 2.3))
+    progress.begin(TRAINING)
+    progress.note(events[0])
+    return run
+
+
+def steps_until(steps: int, words: Words = REVIEWS, first: int = 1) -> list[Event]:
+    """Make the events of a training from one step to another, with a validation every 30."""
+    chance, found = random.Random(first), list[Event]()
+    for step in range(first, steps + 1):
+        loss = 0.18 + 0.9 * math.exp(-step / 45) + chance.gauss(0, 0.07)
+        found.append(Stepped(step, step / 60, abs(loss), 5e-4, 1.4 + chance.random(), 1100, 0.11))
+        if step % 30 == 0:
+            score = 0.9 - 0.45 * math.exp(-step / 50)
+            shown = [
+                SampleAnswer(480 + i, words.texts[i], words.golds[i], words.golds[step > 30], 0.75) for i in (0, 1, 4)
+            ]
+            metrics = {"macro-f1": score, "accuracy": score}
+            found.append(Validated(step, step / 60, 1.2 - score, metrics, step <= 180, tuple(shown)))
+    return found
 
 
 def generation_run(folder: Path, words: Words = REQUESTS) -> Run:

@@ -274,7 +274,7 @@ class Run:
 
     def append(self, event: Event) -> None:
         """Append one event."""
-        append_line(self.path / LOG, _record(event), self.files.mode)
+        append_line(self.path / LOG, record_of(event), self.files.mode)
 
     def record(self, event: Event) -> None:
         """Append one event; a (re)start first removes the events that will be repeated.
@@ -299,7 +299,7 @@ class Run:
 
     def rewind(self, step: int) -> None:
         """Remove events after `step`, and an end of training, which the checkpoint of that step will repeat."""
-        kept = [_record(one) for one in self.events() if one.step <= step and not isinstance(one, Stopped)]
+        kept = [record_of(one) for one in self.events() if one.step <= step and not isinstance(one, Stopped)]
         with self.changing() as change:
             write_lines(change.path(LOG), kept, self.files.mode)
 
@@ -470,7 +470,8 @@ def _loaded(row: dict[str, Any], column: str, text: str = "") -> Wording:
     return message_from_json(json.loads(dumped)) if dumped else text
 
 
-def _record(event: Event) -> dict[str, Any]:
+def record_of(event: Event) -> dict[str, Any]:
+    """Return the line of an event in the log."""
     return {"event": type(event).__name__.lower(), **to_json(event)}
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from starlette.requests import Request
 
 from kamerton.i18n.language import Language
+from kamerton.studio.follow import LiveCourses
 from kamerton.studio.guard import Session
 from kamerton.studio.jobs import Jobs
 from kamerton.studio.listing import Listing
@@ -26,6 +27,8 @@ class Studio:
     jobs: Jobs = field(init=False)
     listing: Listing = field(init=False)
     models: ModelServer = field(init=False)
+    courses: LiveCourses = field(init=False, default_factory=LiveCourses)
+    """Of the trainings that pages follow."""
     stopping: bool = False
     """Whether the server ends: streams end with it."""
 

@@ -73,3 +73,4 @@ for (const place of document.querySelectorAll("[data-stream]")) fragments(place.
 for (const form of document.querySelectorAll("form.filters")) {
   form.addEventListener("change", (event) => { if (event.target.matches("select")) form.requestSubmit(); });
 }
+for (const place of document.querySelectorAll("[data-follow]")) place.scrollTop = place.scrollHeight;

@@ -1,0 +1,159 @@
+"""The page of a run under way, in a real browser: it follows the run, through any end of the server or the tab."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import pytest
+
+from kamerton.core.messages import msg
+from kamerton.core.records import Started, Stepped, Stopped
+from kamerton.runs.finishing import requested_epoch
+from kamerton.runs.run import RESULT, Run
+from studio_browser import (
+    DESK,
+    PHONE,
+    chromium,
+    faults_of_html,
+    needs_browser,
+    overflow,
+    start,
+    violations,
+    visitor,
+)
+from synthetic_run import REVIEWS, classification_run, steps_until, unfinished_run
+
+pytestmark = needs_browser
+
+HOSTILE = "<img src=x onerror=alert(1)>{{7*7}}'\"&\u202e\x1b[2J"
+PLACE = "/runs/reviews/live"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("live")
+    unfinished_run(folder / "runs" / "reviews", 120)
+    words = replace(REVIEWS, texts=[HOSTILE] * 6, golds=[HOSTILE, "b"] * 3, file=HOSTILE, remark=HOSTILE)
+    unfinished_run(folder / "runs" / "hostile", 60, words)
+    (folder / ".studio" / "logs").mkdir(parents=True)
+    (folder / ".studio" / "logs" / "hostile.log").write_text(HOSTILE * 9)
+    started = start(folder)
+    yield started
+    if started.process.poll() is None:
+        assert started.kill(15) == 0
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def inside(browser, server):
+    with visitor(browser, server) as found:
+        yield found
+
+
+@pytest.fixture
+def run(server):
+    """The run of the page, as it is now."""
+    return Run(server.folder / "runs" / "reviews")
+
+
+def shows(page, step: int, timeout: float = 5000) -> None:
+    """Wait until a page shows an update."""
+    page.wait_for_selector(f"#figures dd:has-text('{step} of 240')", timeout=timeout)
+
+
+def test_an_event_appears_in_every_tab_soon_after_it_is_written(inside, run):
+    pages = [inside.page(PLACE), inside.page(PLACE, beside=True)]
+    for page in pages:
+        shows(page, 120)
+        assert page.locator("#samples article").count() == 3
+        assert "negative" in page.inner_text("#samples")
+    for event in steps_until(121, first=121):
+        run.append(event)
+    began = time.monotonic()
+    for page in pages:
+        page.bring_to_front()
+        shows(page, 121)
+    assert time.monotonic() - began < 3  # half a second on a machine that does nothing else: make bench-studio
+    assert not inside.foreign() and not inside.complaints
+
+
+def test_nothing_is_lost_when_the_server_is_killed_and_started_again(server, inside, run):
+    page = inside.page(PLACE)
+    shows(page, 121)
+    port = server.port
+    server.kill()
+    for event in steps_until(160, first=122):
+        run.append(event)
+    again = start(server.folder, port)
+    server.process, server.link = again.process, again.link
+    shows(page, 160, 10_000)
+    assert page.locator("#charts circle.validation").count() == 5  # every 30 steps
+    inside.complaints.clear()  # of the browser, about the server that was not there
+
+
+def test_a_run_that_goes_on_from_a_checkpoint_is_shown_as_it_is(inside, run):
+    page = inside.page(PLACE)
+    shows(page, 160)
+    run.record(Started(90, 240, 1, 1, msg("packed")))
+    run.append(Stepped(91, 1.5, 0.3, 1e-3, 1.0, 100, 0.1))
+    shows(page, 91)
+
+
+def test_a_run_at_work_can_be_asked_to_end_with_its_epoch(inside, run):
+    with run.files.locked():
+        page = inside.page(PLACE)
+        assert page.inner_text("#state .chip") == "running"
+        page.click("text=Stop after this epoch and judge")
+        assert "training ends after epoch 2" in page.inner_text("#state")
+        assert requested_epoch(run.path) == 2
+        run.append(Stopped(91, 90, msg("ended after epoch {epoch}, as was asked", epoch=2), 0.1, asked=True))
+        page.wait_for_selector("text=Training is over: ended after epoch 2, as was asked")
+        assert page.locator("text=Stop after this epoch").count() == 0
+    page.wait_for_selector("#state .chip.stopped")
+
+
+def test_how_charts_are_drawn_is_part_of_the_address(inside):
+    page = inside.page(PLACE + "?axis=log&zoom=half&smoothing=none")
+    assert page.locator("#charts polyline.smooth").count() == 0
+    assert page.input_value("select[name=axis]") == "log"
+    page.select_option("select[name=smoothing]", "strong")
+    page.wait_for_selector("#charts polyline.smooth")
+    assert "axis=log" in page.url and page.url.endswith("#course-heading")
+    assert page.request.get(page.url.replace("axis=log", "axis=%3Cscript%3E")).ok
+
+
+def test_the_page_reads_without_scripts(browser, server, inside):
+    with visitor(browser, server, java_script_enabled=False, storage_state=inside.context.storage_state()) as found:
+        page = found.page(PLACE)
+        assert "without JavaScript" in page.inner_text("noscript")
+        assert page.locator("#charts svg").count() > 2 and page.locator("#stages tbody tr").count() == 2
+
+
+@pytest.mark.parametrize("language", ["en", "ru"])
+def test_the_page_is_accessible_and_hostile_words_are_words(browser, server, inside, language):
+    path = "/runs/hostile/live"
+    with visitor(browser, server, storage_state=inside.context.storage_state(), locale=language) as found:
+        page = found.page(path)
+        assert page.get_attribute("html", "lang") == language
+        assert faults_of_html(page.request.get(server.address + path).text()) == []
+        for scheme, width in (("light", PHONE), ("dark", DESK), ("dark", PHONE), ("light", DESK)):
+            page.emulate_media(color_scheme=scheme)
+            page.set_viewport_size({"width": width, "height": 800})
+            assert (violations(page), overflow(page)) == ([], 0)
+        assert page.locator("main img").count() == 0 and page.inner_text("#samples").count("onerror") > 2
+        assert found.foreign() == [] and found.complaints == []
+
+
+def test_the_page_leads_to_the_verdict(inside, server, run, tmp_path):
+    done = classification_run(tmp_path / "done")
+    page = inside.page(PLACE)
+    shows(page, 91)
+    run.write_result(done.result)
+    page.wait_for_url("**/runs/reviews/verdict", timeout=5000)
+    assert (run.path / RESULT).exists()
