@@ -10,6 +10,8 @@ from kamerton.core.errors import Fault
 from kamerton.core.messages import Wording
 from kamerton.core.records import ExampleView
 
+REQUEST, PARTS, LOCK = "request.json", "parts.jsonl", "lock"
+"""Files of a preparation: what is asked for, a line for each part so far, and who is at work."""
 ChoiceName = Literal["quick", "balanced", "best"]
 
 
@@ -59,7 +61,7 @@ class ShownRows:
 
     model: str
     reason: Wording
-    kind: str
+    kind: Wording
     max_tokens: int
     views: tuple[ExampleView, ...]
 

@@ -7,6 +7,7 @@ python -P -m kamerton.planning.preparation FOLDER    reads FOLDER/request.json a
 
 import json
 import math
+import os
 import sys
 from collections import defaultdict
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
@@ -23,6 +24,9 @@ from kamerton.core.message_json import to_json
 from kamerton.core.messages import Wording
 from kamerton.core.outcomes import Fixed, Resources
 from kamerton.core.preparation import (
+    LOCK,
+    PARTS,
+    REQUEST,
     Audited,
     Begun,
     Cleaned,
@@ -66,7 +70,6 @@ from kamerton.session.setup import Clock, make_method, open_setup
 from kamerton.session.trainable import attach
 from kamerton.text.cells import plain
 
-REQUEST, PARTS, LOCK = "request.json", "parts.jsonl", "lock"
 HEAD, VIEWS, PLACES, LOOKED_AT = 5, 3, 5, 20
 """First rows of the file; those as the model gets them; places of a reason; rows of a finding."""
 MOST_CHARACTERS = 400
@@ -94,6 +97,7 @@ def prepare(request: PreparationRequest) -> Iterator[Part]:
         yield Begun("clean")
         yield _clean(Path(request.source), folder, request)
     yield Begun("read")
+    os.chdir(folder)  # places of rows are told relative to it
     path = next(folder.iterdir())
     parsed = choose_base(parse_data(resolve(None, {"data.path": str(path), **request.settings})))
     yield _recognized(parsed)
@@ -170,7 +174,7 @@ def _shown(parsed: ParsedData, bound: BoundData) -> ShownRows:
     views = [replace(view, tokens=view.tokens[:MOST_CHARACTERS]) for view in views]
     chosen = recipe.reasons.get("model.name")
     why: Wording = chosen.reason if chosen else ""
-    return ShownRows(bound.facts.name, why, str(KINDS[bound.facts.kind]), bound.max_tokens, tuple(views))
+    return ShownRows(bound.facts.name, why, KINDS[bound.facts.kind], bound.max_tokens, tuple(views))
 
 
 def _audited(audited: AuditedData) -> Audited:

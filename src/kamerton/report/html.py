@@ -192,7 +192,7 @@ def bare_environment(voice: Voice, *, escaping: bool) -> Environment:
 
 def _code(value: str) -> Markup:
     """Return a text with what stands between backticks as code."""
-    return Markup(CODE.sub(r"<code>\1</code>", escape(text.safe_text(value))))
+    return Markup(CODE.sub(r"<code>\1</code>", str(escape(text.safe_text(value)))))  # Markup would escape the tags
 
 
 def _finalize(value: object) -> object:

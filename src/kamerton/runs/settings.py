@@ -54,6 +54,7 @@ UNSHOWN = {
     "key": msg("the name of the environment variable with the key, never the key itself"),
     "tuned_at": msg("an address like `http://host:8000/v1`, without a password, `?` or `#`, or a GGUF file"),
     "tuned_key": msg("the name of the environment variable with the key, never the key itself"),
+    "device": msg("`auto`, or the name of a device such as `cpu`, `cuda:1` or `mps`"),
     "revision": msg("a commit of 40 hexadecimal digits"),
 }
 """What is expected, by settings with a pattern: what does not match may hold a key, and is not shown."""

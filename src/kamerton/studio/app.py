@@ -19,7 +19,7 @@ from kamerton.core.messages import Message, msg
 from kamerton.i18n.language import LANGUAGES, Language
 from kamerton.report.html import STYLE
 from kamerton.serve.page import STREAMS
-from kamerton.studio import again, comparing, home, judging, live, trying, verdict
+from kamerton.studio import again, comparing, home, judging, live, new, trying, verdict
 from kamerton.studio.context import Studio
 from kamerton.studio.guard import ENTER, DoorGuard
 from kamerton.studio.render import CHOSEN, STATIC, failure, form_of, render
@@ -52,6 +52,7 @@ def make_app(studio: Studio) -> DoorGuard:
         *comparing.ROUTES,
         *again.ROUTES,
         *live.ROUTES,
+        *new.ROUTES,
     ]
     handlers: Mapping[Any, Any] = {KamertonError: _faults, HTTPException: _unknown, Exception: _failed}
     app = Starlette(routes=routes, exception_handlers=handlers)

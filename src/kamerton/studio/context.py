@@ -11,7 +11,9 @@ from kamerton.studio.follow import LiveCourses
 from kamerton.studio.guard import Session
 from kamerton.studio.jobs import Jobs
 from kamerton.studio.listing import Listing
+from kamerton.studio.prepare import Preparations
 from kamerton.studio.serving import ModelServer
+from kamerton.studio.uploads import Uploads
 from kamerton.studio.workspace import Workspace
 
 
@@ -25,6 +27,8 @@ class Studio:
     """Where a browser asks for none of ours."""
     address: str
     jobs: Jobs = field(init=False)
+    uploads: Uploads = field(init=False)
+    preparations: Preparations = field(init=False)
     listing: Listing = field(init=False)
     models: ModelServer = field(init=False)
     courses: LiveCourses = field(init=False, default_factory=LiveCourses)
@@ -33,7 +37,8 @@ class Studio:
     """Whether the server ends: streams end with it."""
 
     def __post_init__(self) -> None:
-        self.jobs = Jobs(self.workspace.folder)
+        folder = self.workspace.folder
+        self.jobs, self.uploads, self.preparations = Jobs(folder), Uploads(folder), Preparations(folder)
         self.listing = Listing(self.workspace, self.jobs)
         self.models = ModelServer(self.workspace.folder)
 

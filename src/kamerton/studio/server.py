@@ -51,6 +51,7 @@ def serve(options: StudioOptions) -> None:
         address = f"http://{HOST}:{listening.getsockname()[1]}"
         studio = Studio(workspace, Session(workspace.session), options.language, address)
         studio.jobs.go_on()
+        studio.uploads.clear()
         studio.listing.all()
         config = uvicorn.Config(
             make_app(studio), http="h11", ws="none", lifespan="off", log_config=None, log_level="critical",

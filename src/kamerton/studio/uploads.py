@@ -58,13 +58,17 @@ class Uploads:
         """Return a name for a folder that is not there."""
         return secrets.token_hex(8)
 
+    def is_id(self, id: str) -> bool:
+        """Return whether a text may be an id."""
+        return bool(ID.fullmatch(id))
+
     def place(self, id: str) -> Path:
         """Return the folder of an upload, which may not be there."""
         return self.folder / id
 
     def path(self, id: str) -> Path | None:
         """Return the file of an upload; None if there is none of this id."""
-        folder = self.folder / id if ID.fullmatch(id) else None
+        folder = self.folder / id if self.is_id(id) else None
         return next(iter(sorted(folder.iterdir())), None) if folder and folder.is_dir() else None
 
     async def receive(self, name: str, length: int | None, blocks: AsyncIterator[bytes]) -> str:

@@ -1,0 +1,162 @@
+"""All settings as a form, made from the recipe's schema: what each means, what it may be, and what is wrong with it.
+
+Settings that name a file, a server or code are not in it: no page may make the studio read what the user did not send.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal
+
+from kamerton.core import registry
+from kamerton.core.errors import Fault, RecipeError
+from kamerton.core.messages import msg
+from kamerton.models.catalog import names
+from kamerton.runs.recipe import AUTO, Recipe, resolve
+from kamerton.runs.settings import SELF
+
+WITHHELD = (
+    "data.path", "data.fetched", "split.test_path", "split.train_path", "model.revision", "model.tuned",
+    "model.tuned_at", "model.tuned_name", "model.tuned_key", "model.labels", "model.template", "prompt.against",
+    "prompt.model", "prompt.key", "prompt.price_in", "prompt.price_out", "benchmarks.tasks", "benchmarks.rows",
+)  # fmt: skip
+"""Settings that are given on the command line alone: paths, addresses, keys, code, and what only these need."""
+YES, NO = "true", "false"
+LONGEST = 4000
+"""Letters of a value."""
+
+
+@dataclass(frozen=True)
+class SettingField:
+    """A setting in the form."""
+
+    path: str
+    description: str
+    """In English; pages translate it."""
+    kind: Literal["choice", "words", "number", "text"]
+    usual: str
+    """The value if none is given; empty if it is decided by the data and the model."""
+    choices: tuple[str, ...] = ()
+
+    @property
+    def group(self) -> str:
+        """The group of the recipe that it belongs to; empty for the recipe's own."""
+        return self.path.rpartition(".")[0]
+
+
+@dataclass(frozen=True)
+class Given:
+    """What was filled in: the settings, and what is wrong by setting; `""` for what concerns several."""
+
+    settings: Mapping[str, Any]
+    faults: Mapping[str, Sequence[Fault]]
+
+
+@cache
+def setting_fields() -> tuple[SettingField, ...]:
+    """Return the fields of all settings that a page may change, in the recipe's order."""
+    schema = Recipe.model_json_schema()
+    found = list[SettingField]()
+    for name, about in schema["properties"].items():
+        group = schema["$defs"].get(about.get("$ref", "").rpartition("/")[2])
+        members = group["properties"] if group else {}
+        found += [_field(f"{name}.{inner}", one, words_of()) for inner, one in members.items()]
+        if not group and name != "reasons":
+            found.append(_field(name, about, {}))
+    return tuple(field for field in found if field.path not in WITHHELD)
+
+
+def words_of() -> dict[str, tuple[str, ...]]:
+    """Return the words that settings may have which name a plug-in or a model."""
+    folders = {
+        "data.task": "tasks", "method.name": "methods", "train.optimizer": "optimizers", "evaluate.metric": "metrics",
+    }  # fmt: skip
+    words = {path: tuple(registry.names(folder)) for path, folder in folders.items()}
+    return {**words, "model.name": tuple(names()), "mix.source": (SELF,)}
+
+
+def _field(path: str, about: Mapping[str, Any], words: Mapping[str, tuple[str, ...]]) -> SettingField:
+    kinds = about.get("anyOf", [about])
+    usual, description = about.get("default"), about.get("description", "")
+    choices = words.get(path) or tuple(word for kind in kinds for word in kind.get("enum", ()))
+    types = {kind.get("type") for kind in kinds}
+    if "boolean" in types:
+        return SettingField(path, description, "choice", _written(usual), (YES, NO))
+    if choices:
+        return SettingField(path, description, "choice", _written(usual), choices)
+    if types & {"array", "object"}:
+        return SettingField(path, description, "words", _written(usual))
+    kind: Literal["number", "text"] = "number" if types & {"number", "integer"} and "string" not in types else "text"
+    return SettingField(path, description, kind, _written(usual))
+
+
+def _written(value: object) -> str:
+    if isinstance(value, bool):
+        return YES if value else NO
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
+    return "" if value is None else str(value)
+
+
+def read_settings(form: Mapping[str, Sequence[str]], data: str, others: Mapping[str, Any]) -> Given:
+    """Read what was filled in, and check it with all other settings of the run.
+
+    Args:
+        form: the values of each field; fields that are empty or not in the form are left out.
+        data: the path of the data.
+        others: settings that the plan gives; what was filled in takes their place.
+    """
+    settings, faults = dict[str, Any](), dict[str, list[Fault]]()
+    fields = {field.path: field for field in setting_fields()}
+    for path, field in fields.items():
+        text = " ".join(form.get(path, [""])).strip()[:LONGEST]
+        if fault := _unfit(field, text):
+            faults[path] = [fault]
+        elif text:
+            settings[path] = _value(field, text)
+    for fault in _refused(data, {**others, **settings}):
+        place = str(fault.place)
+        faults.setdefault(place if place in fields else "", []).append(fault)
+    return Given(settings, faults)
+
+
+def _unfit(field: SettingField, text: str) -> Fault | None:
+    """Return the fault of a text that is none of the choices, or names code, which only a command line may do."""
+    if field.kind == "choice" and text and text not in field.choices:
+        rule = msg("'{value}' is none of these: {choices}", value=text, choices=", ".join(field.choices))
+        return Fault(rule, field.path)
+    if any(registry.CODE.fullmatch(part.strip()) for part in (text, *text.split(","))):
+        return Fault(msg("'{value}' names code or a file: only the command line takes that", value=text), field.path)
+    return None
+
+
+def _value(field: SettingField, text: str) -> object:
+    match field.kind:
+        case "words":
+            pairs = [part.partition("=") for part in text.split(",") if part.strip()]
+            if all(equals for _, equals, _ in pairs):
+                return {name.strip(): value.strip() for name, _, value in pairs}
+            return ["".join(pair).strip() for pair in pairs]
+        case "number":
+            return int(text) if text.isdecimal() else _number(text)
+        case _:
+            return {YES: True, NO: False}.get(text, text) if field.kind == "choice" else text
+
+
+def _number(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _refused(data: str, settings: Mapping[str, Any]) -> Iterator[Fault]:
+    """Yield the faults of settings that do not fit, each with its path as the place, and of remedies nobody knows."""
+    try:
+        resolve(None, {"data.path": data, **settings})
+    except RecipeError as error:
+        yield from error.faults
+    for word in settings.get("remedy.names", ()):
+        fault = registry.unknown("remedies", str(word)) if word != AUTO else None
+        if fault:
+            yield Fault(fault.rule, "remedy.names", fault.remedy)

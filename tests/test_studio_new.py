@@ -1,0 +1,313 @@
+"""From a file to a started run: uploads, preparations, the form of all settings, and the way through a browser."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import anyio
+import pytest
+
+from kamerton.core.errors import DataError, KamertonError
+from kamerton.core.preparation import Audited, Begun, Cleaned, PreparationRequest, Recognized, RunChoices, ShownRows
+from kamerton.models import catalog
+from kamerton.planning import preparation
+from kamerton.runs.recipe import Recipe
+from kamerton.studio.jobs import Jobs
+from kamerton.studio.prepare import ADAPTERS, Preparations
+from kamerton.studio.settings_form import WITHHELD, read_settings, setting_fields
+from kamerton.studio.uploads import Uploads, pasted_name, plain_name
+from stories import Place, weights_of, write_reviews
+from studio_browser import (
+    DESK,
+    PHONE,
+    chromium,
+    faults_of_html,
+    needs_browser,
+    overflow,
+    studio,
+    violations,
+    visitor,
+)
+from test_studio_jobs import until
+
+HOSTILE = (
+    "<script>alert(1)</script>.csv", "a\" onload=\"x.csv", "'; DROP TABLE runs; --.csv", "{{ 7 * 7 }}.csv", "{% raw %}",
+    "%2e%2e%2fetc%2fpasswd", "\u202egnp.csv", "a\x00b.csv", "\x1b[2Jb.csv", "CON.csv", "a\r\nSet-Cookie: x", "😀.csv",
+    "\ud800.csv", "~/.ssh/id", "$(reboot).csv", "`id`.csv", "-rf.csv", "a" * 300, "отзывы о фильмах (2).csv",
+)  # fmt: skip
+QUICK = [word for name, value in preparation.QUICK.items() for word in ("--set", f"{name}={value}")]
+ID = re.compile(r"/new/[0-9a-f]{16}$")
+
+
+# ── uploads ───────────────────────────────────────────────────────────────────────────────────
+
+
+def received(uploads: Uploads, name: str, *blocks: bytes, length: int | None = None) -> str:
+    async def come() -> AsyncIterator[bytes]:
+        for block in blocks:
+            yield block
+
+    async def receive() -> str:
+        return await uploads.receive(name, length, come())
+
+    return anyio.run(receive)
+
+
+def left(uploads: Uploads) -> list[str]:
+    return [path.name for path in uploads.folder.iterdir()]
+
+
+def test_a_file_comes_whole_and_is_its_owners_alone(tmp_path):
+    uploads = Uploads(tmp_path)
+    path = uploads.path(received(uploads, "rows.csv", b"text,label\n", b"a,b\n", length=15))
+    assert (path.name, path.read_bytes()) == ("rows.csv", b"text,label\na,b\n")
+    assert [one.stat().st_mode & 0o777 for one in (path, path.parent, path.parent.parent)] == [0o600, 0o700, 0o700]
+    assert uploads.path("0" * 16) is uploads.path("../../etc") is None
+
+
+@pytest.mark.parametrize(
+    ("blocks", "length", "rule"),
+    [
+        ([b"a" * 60, b"a" * 60], None, "larger than 100 bytes"),
+        ([b"a"], 101, "larger than 100 bytes"),
+        ([b"abc"], 4, "did not arrive whole"),
+        ([], 0, "is empty"),
+    ],
+)
+def test_a_file_that_is_refused_leaves_nothing(tmp_path, blocks, length, rule):
+    uploads = Uploads(tmp_path, most_bytes=100)
+    with pytest.raises(DataError, match=rule):
+        received(uploads, "rows.csv", *blocks, length=length)
+    assert left(uploads) == []
+
+
+def test_a_full_disk_is_told_before_it_is_full(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**10, 10**10, 10**6))
+    with pytest.raises(DataError, match="too little room"):
+        received(Uploads(tmp_path), "rows.csv", b"a")
+
+
+def test_a_sender_that_leaves_leaves_nothing(tmp_path):
+    uploads = Uploads(tmp_path)
+
+    async def come() -> AsyncIterator[bytes]:
+        yield b"a" * 10**6
+        raise ConnectionResetError
+
+    async def receive() -> None:
+        await uploads.receive("rows.csv", None, come())
+
+    with pytest.raises(ConnectionResetError):
+        anyio.run(receive)
+    assert left(uploads) == []
+
+
+@pytest.mark.parametrize("name", [*HOSTILE, "../../x", "a/b\\c", "\0", ".", "..", "", "*.csv", "a" * 9000, "s3://x/y"])
+def test_a_name_is_only_a_name(tmp_path, name):
+    plain = plain_name(name)
+    assert plain == Path(plain).name and not plain.startswith((".", "-")) and plain.isprintable()
+    assert not set(plain) & set("*?[]{}:/\\'\"`$<>&|;") and len(plain.encode()) < 200
+    (tmp_path / plain).write_text("x")
+
+
+def test_a_recipe_is_refused_for_it_names_files():
+    for name in ("recipe.yaml", "a.YML"):
+        with pytest.raises(DataError, match="recipe"):
+            plain_name(name)
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ('{"text": "a", "label": "b"}\n{"text": "c", "label": "d"}', "pasted.jsonl"),
+        ('[{"text": "a"}]', "pasted.json"),
+        ('{\n "rows": []}', "pasted.json"),
+        ("text\tlabel\na\tb", "pasted.tsv"),
+        ("text;label\na;b", "pasted.csv"),
+        ("text,label\n\na,b", "pasted.csv"),
+        ("One sentence.\nAnother, with a comma.", "pasted.txt"),
+    ],
+)
+def test_pasted_rows_get_the_ending_of_what_they_look_like(text, name):
+    assert pasted_name(text) == name
+
+
+# ── preparation ───────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="module")
+def reviews(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "files" / "reviews.csv"
+    path.parent.mkdir()
+    write_reviews(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def parts(reviews: Path, encoder_folder: Path) -> dict[type, object]:
+    settings = {"model.name": str(encoder_folder), "method.name": "head"}
+    found = list(preparation.prepare(PreparationRequest(str(reviews.parent), settings)))
+    assert [part.step for part in found if isinstance(part, Begun)] == ["read", "model", "audit", "plan"]
+    return {type(part): part for part in found}
+
+
+def test_a_preparation_tells_what_the_commands_tell(parts, reviews):
+    recognized, audited = parts[Recognized], parts[Audited]
+    assert (recognized.task, recognized.roles) == (
+        "text-classification",
+        {"text": "text", "second": "", "label": "label"},
+    )
+    assert (recognized.rows, recognized.examples, recognized.columns) == (94, 93, ("text", "label"))
+    assert [(one.rows, one.places) for one in recognized.left_out] == [(1, ("95",))]
+    assert len(parts[ShownRows].views) == 3
+    duplicates = next(one for one in audited.concerns if one.check == "exact-duplicates")
+    assert [(row.place, row.dropped) for row in duplicates.rows] == [("93", True), ("94", True)]
+    assert "first reviews.csv:93" in str(audited.used) and audited.mendable
+
+
+def test_the_balanced_choice_is_what_tune_decides(parts):
+    choices = {one.name: one for one in parts[RunChoices].choices}
+    assert choices["balanced"].settings == {}
+    assert choices["quick"].settings["train.epochs"] == 1
+    assert choices["quick"].seconds < choices["balanced"].seconds < choices["best"].seconds
+    assert {one.setting for one in parts[RunChoices].reasons} >= {"model.name", "train.learning_rate"}
+
+
+def test_parts_come_back_from_their_file_as_they_were(parts, tmp_path):
+    folder = tmp_path / ".studio" / "prepared" / "a"
+    folder.mkdir(parents=True)
+    (folder / "request.json").write_text(json.dumps({"folder": "/data", "settings": {"data.task": "x"}}))
+    with (folder / "parts.jsonl").open("w") as file:
+        for part in parts.values():
+            preparation._write(file, part)
+        file.write('{"part": "Refused", "fau')
+    prepared = Preparations(tmp_path).read("a")
+    assert prepared.parts == tuple(parts.values()) and prepared.done and not prepared.lost
+    assert prepared.request == PreparationRequest("/data", {"data.task": "x"})
+    assert Preparations(tmp_path).read("b") is None
+    assert set(ADAPTERS) == {"Begun", "Cleaned", "Recognized", "ShownRows", "Audited", "RunChoices", "Refused"}
+
+
+def test_a_cleaned_copy_lacks_the_rows_that_were_ticked(reviews, tmp_path, encoder_folder):
+    before = reviews.read_bytes()
+    request = PreparationRequest(str(tmp_path / "copy"), {}, str(reviews), (0, 1))
+    steps = preparation.prepare(request)
+    assert next(steps) == Begun("clean")
+    cleaned = next(steps)
+    assert isinstance(cleaned, Cleaned) and cleaned.dropped == 4 + 2
+    copy = next((tmp_path / "copy").iterdir())
+    assert len(copy.read_text("utf-8").splitlines()) == 1 + 94 - 6
+    assert reviews.read_bytes() == before and [one.name for one in reviews.parent.iterdir()] == ["reviews.csv"]
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [("rows.csv", b"\x00\x01\x02" * 99), ("rows.json", b"[" * 10_000), ("rows.zip", b"PK\x03\x04 no"), ("a.csv", b"a")],
+)
+def test_a_broken_file_has_the_faults_of_the_terminal(tmp_path, name, data):
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(KamertonError) as told:
+        list(preparation.prepare(PreparationRequest(str(tmp_path))))
+    assert all(str(fault.place).startswith(name) for fault in told.value.faults if fault.place)
+
+
+# ── all settings ──────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_form_has_every_setting_but_paths_and_addresses():
+    paths = {setting.path for setting in Recipe().settings()}
+    assert {field.path for field in setting_fields()} | set(WITHHELD) == paths
+    assert all(field.description and field.kind for field in setting_fields())
+    usual = {field.path: field.usual for field in setting_fields()}
+    assert (usual["train.warmup"], usual["train.epochs"], usual["prompt.nearest"]) == ("0.06", "", "true")
+
+
+def test_what_is_filled_in_is_what_the_command_line_takes():
+    filled = {
+        "train.epochs": "2.5", "seed": "7", "train.learning_rate": "1e-4", "prompt.nearest": "false",
+        "remedy.strengths": "0.9, 0.5", "data.columns": "text=review, label=stars", "method.name": "lora",
+        "prompt.text": "Be kind: a, b", "train.batch_size": "", "remedy.names": "auto", "data.path": "/etc/passwd",
+    }  # fmt: skip
+    given = read_settings({name: [value] for name, value in filled.items()}, "rows.csv", {})
+    assert given.faults == {}
+    assert given.settings == {
+        "train.epochs": 2.5, "seed": 7, "train.learning_rate": "1e-4", "prompt.nearest": False,
+        "remedy.strengths": ["0.9", "0.5"], "data.columns": {"text": "review", "label": "stars"},
+        "method.name": "lora", "prompt.text": "Be kind: a, b", "remedy.names": ["auto"],
+    }  # fmt: skip
+
+
+def test_all_faults_are_told_beside_their_fields():
+    filled = {
+        "train.epochs": "0", "train.learning_rate": "12", "method.name": "magic",
+        "split.by": "group", "remedy.names": "prayer", "data.sheet": "evil.module:Class", "data.task": "a.b:C",
+    }  # fmt: skip
+    given = read_settings({name: [value] for name, value in filled.items()}, "rows.csv", {})
+    assert set(given.faults) == {
+        "train.epochs", "train.learning_rate", "method.name", "", "remedy.names", "data.sheet", "data.task",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("text", [*HOSTILE, "nan", "-inf", "1e999", "{a: b}", "&a [*a]", "!!python/object:os.system"])
+def test_no_text_in_a_field_is_a_traceback(text):
+    given = read_settings({field.path: [text] for field in setting_fields()}, "rows.csv", {})
+    assert given.faults
+
+
+# ── in a browser ──────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory, encoder_folder) -> Path:
+    """A cache folder in which a tiny encoder is minilm."""
+    cache = tmp_path_factory.mktemp("cache")
+    folder = cache / "models" / "minilm"
+    shutil.copytree(encoder_folder, folder)
+    model = catalog.find("minilm")
+    (folder / catalog.ORIGIN).write_text(json.dumps(catalog._origin(model)))
+    return cache
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory, cache) -> Iterator[object]:
+    with studio(tmp_path_factory.mktemp("studio"), environment={"KAMERTON_CACHE": str(cache)}) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[object]:
+    with chromium() as started:
+        yield started
+
+
+@needs_browser
+def test_a_new_file_becomes_a_run_in_few_clicks(browser, server, reviews, cache, place: Place):
+    """Three clicks and no typing from the page to a started run; the weights are those of the command line."""
+    with visitor(browser, server, locale="ru", viewport={"width": PHONE, "height": 800}) as inside:
+        page = inside.page("/new")
+        assert violations(page) == [] and overflow(page) == 0
+        page.set_input_files("#file", reviews)
+        page.wait_for_url(ID)
+        page.wait_for_selector(".bar", timeout=60_000)
+        for width in (PHONE, DESK):
+            page.set_viewport_size({"width": width, "height": 800})
+            page.click("#all-settings > summary")
+            assert violations(page) == [] and overflow(page) == 0
+        assert faults_of_html(page.request.get(page.url).text()) == []
+        assert "обучение" in page.inner_text("#plans") and "reviews.csv" in page.inner_text("h1")
+        page.check("[value=quick]")
+        page.click(".bar button")
+        page.wait_for_url("**/runs/reviews/*")
+        assert inside.foreign() == []
+    run, words = server.folder / "runs" / "reviews", [str(reviews), "--out", str(server.folder / "again"), *QUICK]
+    ended = place.nursery.run("children:kamerton_elsewhere", str(cache), ["tune", *words], cwd=place.folder)
+    assert ended.status == 0, ended.said
+    jobs = Jobs(server.folder)
+    until(lambda: jobs.state("reviews") not in ("waiting", "running"))
+    assert jobs.state("reviews") == "done", jobs.log("reviews").read_text()
+    assert weights_of(run) == weights_of(server.folder / "again")
+    assert (run / "report.ru.html").exists()
