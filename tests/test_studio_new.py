@@ -5,20 +5,35 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 
 import anyio
+import html5lib
 import pytest
 
-from kamerton.core.errors import DataError, KamertonError
-from kamerton.core.preparation import Audited, Begun, Cleaned, PreparationRequest, Recognized, RunChoices, ShownRows
+from kamerton.core.errors import DataError, Fault, KamertonError
+from kamerton.core.messages import Joined, Message
+from kamerton.core.preparation import (
+    Audited,
+    Begun,
+    Cleaned,
+    CountedRows,
+    PreparationRequest,
+    Recognized,
+    Refused,
+    RunChoices,
+    ShownRows,
+)
 from kamerton.models import catalog
 from kamerton.planning import preparation
 from kamerton.runs.recipe import Recipe
 from kamerton.studio.jobs import Jobs
-from kamerton.studio.prepare import ADAPTERS, Preparations
-from kamerton.studio.settings_form import WITHHELD, read_settings, setting_fields
+from kamerton.studio.new import PLANS, STEPS
+from kamerton.studio.prepare import ADAPTERS, Preparations, Prepared
+from kamerton.studio.render import render
+from kamerton.studio.settings_form import WITHHELD, read_settings, setting_fields, words_of
 from kamerton.studio.uploads import Uploads, pasted_name, plain_name
 from stories import Place, weights_of, write_reviews
 from studio_browser import (
@@ -37,7 +52,8 @@ from test_studio_jobs import until
 HOSTILE = (
     "<script>alert(1)</script>.csv", "a\" onload=\"x.csv", "'; DROP TABLE runs; --.csv", "{{ 7 * 7 }}.csv", "{% raw %}",
     "%2e%2e%2fetc%2fpasswd", "\u202egnp.csv", "a\x00b.csv", "\x1b[2Jb.csv", "CON.csv", "a\r\nSet-Cookie: x", "😀.csv",
-    "\ud800.csv", "~/.ssh/id", "$(reboot).csv", "`id`.csv", "-rf.csv", "a" * 300, "отзывы о фильмах (2).csv",
+    "\ud800.csv", "</textarea><img src=x onerror=alert(1)>", "<svg/onload=alert(1)>", "javascript:alert(1)",
+    "~/.ssh/id", "$(reboot).csv", "`id`.csv", "-rf.csv", "a" * 300, "отзывы о фильмах (2).csv",
 )  # fmt: skip
 QUICK = [word for name, value in preparation.QUICK.items() for word in ("--set", f"{name}={value}")]
 ID = re.compile(r"/new/[0-9a-f]{16}$")
@@ -213,6 +229,38 @@ def test_a_broken_file_has_the_faults_of_the_terminal(tmp_path, name, data):
     with pytest.raises(KamertonError) as told:
         list(preparation.prepare(PreparationRequest(str(tmp_path))))
     assert all(str(fault.place).startswith(name) for fault in told.value.faults if fault.place)
+
+
+def hostile(value: object, text: str) -> object:
+    """Put a text in the place of every text of a part, but for words that Kamerton chooses."""
+    if is_dataclass(value) and not isinstance(value, type):
+        names = {one.name for one in fields(value)} - {"check", "severity", "name", "step"}
+        return replace(value, **{name: hostile(getattr(value, name), text) for name in names})
+    if isinstance(value, tuple):
+        return tuple(hostile(one, text) for one in value)
+    if isinstance(value, Mapping):
+        return {f"{text}{key}": hostile(one, text) for key, one in value.items()}
+    return text if isinstance(value, str | Message | Joined) else value
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+@pytest.mark.parametrize("language", ["en", "ru"])
+def test_strangers_words_are_text_on_the_page(parts, text, language):
+    odd = tuple(hostile(part, text) for part in parts.values() if not isinstance(part, Begun))
+    refused = Refused((Fault(text, text, text),))
+    cleaned = Cleaned(1, 1, 1, (CountedRows(text, 1, (text,)),))
+    prepared = Prepared(PreparationRequest(text), (cleaned, *odd), False)
+    shared = {"id": "0" * 16, "name": text, "steps": STEPS, "plans": PLANS, "words": words_of(), "chosen": "quick"}
+    shared |= {"fields": setting_fields(), "path": "/new/0", "here": "/new/0"}
+    fault = {"train.epochs": [Fault(text, text, text)], "": [Fault(text, text, text)]}
+    filled = {field.path: text for field in setting_fields()}
+    for one in (prepared, replace(prepared, parts=(refused,)), replace(prepared, parts=(), error=text)):
+        page = render(language, "prepared.html.j2", {**shared, "prepared": one, "faults": fault, "filled": filled})
+        assert faults_of_html(page) == []
+        found = html5lib.parse(page, namespaceHTMLElements=False)
+        tags = {element.tag for element in found.iter()}
+        assert not tags & {"img", "iframe", "object", "style", "svg"} and len(found.findall(".//script")) == 2
+        assert not any(name.startswith("on") for element in found.iter() for name in element.attrib)
 
 
 # ── all settings ──────────────────────────────────────────────────────────────────────────────

@@ -100,7 +100,7 @@ def _values(studio: Studio, id: str, prepared: Prepared, given: Given | None = N
     path = studio.uploads.path(id)
     return {
         "id": id,
-        "name": path.name if path else "",
+        "name": (path or Path(prepared.request.source)).name,  # the copy may not be there yet
         "prepared": prepared,
         "steps": STEPS,
         "plans": PLANS,
@@ -135,18 +135,20 @@ async def read_anew(request: Request) -> Response:
 
 def _read_anew(studio: Studio, id: str, form: Mapping[str, Sequence[str]]) -> None:
     prepared = _prepared(studio, id)
-    settings = {path: value for path, value in _reading(form).items() if value}
+    settings = _reading(form, prepared) if "task" in form else prepared.request.settings
     studio.preparations.stop(id)
     source = "" if studio.uploads.path(id) else prepared.request.source
     studio.preparations.begin(id, replace(prepared.request, settings=settings, source=source))
 
 
-def _reading(form: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    """Return the settings of how a file is to be read: its task, and a column for each role."""
-    task = form.get("task", [""])[0]
-    columns = {name.removeprefix("role."): values[0] for name, values in form.items() if name.startswith("role.")}
-    chosen = {role: column for role, column in columns.items() if column}
-    return {"data.task": task if task in words_of()["data.task"] else "", "data.columns": chosen}
+def _reading(form: Mapping[str, Sequence[str]], prepared: Prepared) -> dict[str, Any]:
+    """Return the settings of how a file is to be read: its task, and its columns if it is the task that they are of."""
+    task, found = form["task"][0], prepared.recognized
+    chosen = {"data.task": task} if task in words_of()["data.task"] else {}
+    named = {name.removeprefix("role."): values[0] for name, values in form.items() if name.startswith("role.")}
+    columns = {role: column for role, column in named.items() if column}
+    same = found is not None and task == found.task and columns != {r: c for r, c in found.roles.items() if c}
+    return {**chosen, **({"data.columns": columns} if same and columns else {})}
 
 
 async def cancel(request: Request) -> Response:
