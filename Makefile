@@ -75,6 +75,10 @@ bench-serve: install $(PEERS)/.installed  ## Serve beside other servers, and und
 	$(BIN)/python benchmarks/serving.py harness runs/serve-writer runs/serve-classifier
 	$(BIN)/python benchmarks/serving.py attack runs/serve-writer runs/serve-classifier
 
+.PHONY: bench-studio
+bench-studio: install  ## Measure the studio: how soon an event is on the page, and the server's memory (needs chromium)
+	$(BIN)/python benchmarks/studio.py
+
 .PHONY: bench-slurm
 bench-slurm: install  ## Stop a job on a Slurm of one node in every way: it must go on (five minutes; needs slurmctld)
 	$(BIN)/python benchmarks/on_slurm.py --out docs/slurm.md

@@ -33,8 +33,8 @@ from kamerton.studio.render import BEAT, language_of, last_event, page, pages, s
 
 LOOK = 0.1
 """Seconds between two looks at the files of a run: five calls of `stat`."""
-SHARE = 0.1
-"""Most of a core that drawing may take, for a training may need it."""
+SHARE, LONGEST_REST = 0.1, 0.25
+"""Most of a core that drawing may take, for a training may need it, and most seconds that it rests for that."""
 LOG_BYTES, LOG_LINES = 16_384, 60
 SHOWN_FINDINGS = 12
 BLOCKS = ("state", "stages", "figures", "charts", "samples", "findings", "log")
@@ -240,7 +240,7 @@ async def changes(
         if now != seen and rest <= 0:
             began = time.monotonic()
             parts = await run_sync(make)
-            rest = (time.monotonic() - began) / SHARE
+            rest = min((time.monotonic() - began) / SHARE, LONGEST_REST)
             changed = [(id, html) for id, html in parts.items() if sent.get(id) != html]
             for id, html in changed:
                 silent = 0.0
