@@ -18,6 +18,7 @@ from kamerton.core.outcomes import Comparison
 from kamerton.core.records import Started, Stepped
 from kamerton.evaluate.diagnosis import diagnose
 from kamerton.report.outcome import read_outcome
+from kamerton.runs.columns import RunTables
 from kamerton.runs.run import Run
 from kamerton.statistics.comparison import paired_share_interval
 from kamerton.statistics.intervals import wilson_interval
@@ -36,7 +37,7 @@ from test_report import PAYLOADS, shape, spiked, words
 
 
 def table_of(run: Run) -> RowTable:
-    return RowTable(run.read_split().test, run.read_answers(), read_outcome(run), 0.95, 0)
+    return RowTable(RunTables(run), read_outcome(run), 0.95, 0)
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +52,10 @@ def requests(tmp_path_factory: pytest.TempPathFactory) -> RowTable:
 
 def right(table: RowTable, asked: Asked, at: int) -> list[tuple[bool, bool]]:
     """Whether the tuned model and another contender are right, on the rows of a label."""
-    pairs = zip(table.examples, table.tuned.predictions, table.others[at].predictions, strict=True)
+    other = table.view(Asked(against=at)).against
+    rows = zip(table.golds, table.tuned.predictions, other.predictions, strict=True)
     wanted = None if asked.label is None else table.labels[asked.label].name
-    return [(p.text == e.gold, q.text == e.gold) for e, p, q in pairs if wanted in (None, e.gold)]
+    return [(p.text == gold, q.text == gold) for gold, p, q in rows if wanted in (None, gold)]
 
 
 @pytest.mark.parametrize("asked", [Asked(), Asked(against=0), Asked(label=1), Asked(label=0, against=2)])
@@ -81,11 +83,11 @@ def test_filters_by_length_language_and_words_leave_what_they_say(reviews):
     for at, choice in enumerate(reviews.lengths):
         rows = reviews.view(Asked(length=at)).of.counts["all"]
         assert rows == choice.rows > 0
-    assert sum(choice.rows for choice in reviews.lengths) == len(reviews.examples)
+    assert sum(choice.rows for choice in reviews.lengths) == len(reviews.texts)
     named = {str(choice.name): at for at, choice in enumerate(reviews.languages)}
     shown = reviews.view(Asked(language=named["Russian"])).rows
-    assert shown and all("фильм" in row.example.text.lower() or "Сюжет" in row.example.text for row in shown)
-    assert {row.example.text for row in reviews.view(Asked.of({"search": "those TWO  hours"})).rows} == {
+    assert shown and all("фильм" in row.text.lower() or "Сюжет" in row.text for row in shown)
+    assert {row.text for row in reviews.view(Asked.of({"search": "those TWO  hours"})).rows} == {
         "I want those two hours back."
     }
     nothing = reviews.view(Asked(search="no row has this"))
@@ -98,14 +100,14 @@ def test_answers_that_are_written_are_nearer_by_the_deciding_metric(requests):
     assert view.rows and [row.change for row in view.rows] == sorted((row.change for row in view.rows), reverse=True)
     row = view.rows[0]
     for text, found in zip((row.tuned, row.other), row.scores, strict=True):
-        assert found == pytest.approx(CHRF().sentence_score(text, [row.example.gold]).score / 100)
+        assert found == pytest.approx(CHRF().sentence_score(text, [row.gold]).score / 100)
 
 
 def test_every_row_is_on_one_page(reviews):
     pages = [reviews.view(Asked(page=number)) for number in (1, 2, 99)]
-    assert [len(one.rows) for one in pages] == [PAGE, len(reviews.examples) - PAGE, len(reviews.examples) - PAGE]
+    assert [len(one.rows) for one in pages] == [PAGE, len(reviews.texts) - PAGE, len(reviews.texts) - PAGE]
     assert pages[2].asked.page == pages[0].pages == 2
-    assert [row.example.id for one in pages[:2] for row in one.rows] == [example.id for example in reviews.examples]
+    assert [row.text for one in pages[:2] for row in one.rows] == reviews.texts
 
 
 @pytest.mark.parametrize(
@@ -250,7 +252,7 @@ def test_a_diagnosis_keeps_the_settings_of_its_remedy_and_the_page_offers_each(t
     page = parsed(verdict_page(studio, "run", Asked()))
     shown = {button.get("value"): words(button) for button in page.iter("button") if button.get("name") == "offer"}
     assert shown[key_of(diagnosis.changes[0])] == "Train again with train.learning_rate=0.003"
-    assert shown[key_of({"remedy.names": ["auto"]})] == 'Train again with remedy.names=["auto"]'  # it forgot a little
+    assert shown[key_of({"remedy.names": ["auto"]})] == "Train again with remedy.names=auto"  # it forgot a little
     assert {form.get("action") for form in page.iter("form") if form.get("class") == "offers"} == {"/runs/run/again"}
 
 

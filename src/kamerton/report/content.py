@@ -9,9 +9,10 @@ from sacrebleu.metrics import CHRF
 
 from kamerton.core.messages import Wording
 from kamerton.core.outcomes import Answers, Contender
-from kamerton.core.records import Example, Fate, LedgerEntry, RowDynamics
+from kamerton.core.records import Example, RowDynamics
 from kamerton.report.charts import Scale, scale
 from kamerton.report.outcome import Outcome
+from kamerton.runs.columns import RunTables
 from kamerton.runs.recipe import Recipe, Setting
 from kamerton.runs.run import PARTS
 
@@ -116,27 +117,29 @@ class Terrain:
     variable: tuple[tuple[Example, RowDynamics], ...]
 
 
-def terrain(rows: Sequence[RowDynamics], train: Sequence[Example]) -> Terrain | None:
+def terrain(tables: RunTables) -> Terrain | None:
     """Lay out the map; None where no dynamics were recorded, or no row was visited twice."""
+    rows = tables.dynamics
     if max((row.visits for row in rows), default=0) < 2:
         return None
-    examples = {example.id: example for example in train}
-    known = [(examples[row.id], row) for row in rows if row.id in examples]
-    hardest = sorted((pair for pair in known if pair[1].kind == "hard"), key=lambda pair: pair[1].confidence)
-    variable = sorted((pair for pair in known if pair[1].kind == "ambiguous"), key=lambda pair: -pair[1].variability)
+    train = set(tables.part("train").values("id"))  # dynamics are of added rows as well
+    known = [row for row in rows if row.id in train]
+    hard = sorted((row for row in known if row.kind == "hard"), key=lambda row: row.confidence)[:EXTREME_ROWS]
+    mixed = sorted((row for row in known if row.kind == "ambiguous"), key=lambda row: -row.variability)[:EXTREME_ROWS]
+    examples = {example.id: example for example in tables.examples("train", [row.id for row in (*hard, *mixed)])}
     return Terrain(
         tuple(rows[:: max(1, len(rows) // MOST_DOTS)]),
         scale(0, max(row.variability for row in rows) or 0.1, 4),
         Counter(row.kind for row in rows),
-        tuple(hardest[:EXTREME_ROWS]),
-        tuple(variable[:EXTREME_ROWS]),
+        tuple((examples[row.id], row) for row in hard),
+        tuple((examples[row.id], row) for row in mixed),
     )
 
 
-def losses(ledger: Sequence[LedgerEntry]) -> list[tuple[Fate, Wording, int]]:
-    """Count why rows were dropped or cut, the commonest first; rare reasons beyond a dozen are added up."""
-    counted = Counter((entry.fate, entry.reason) for entry in ledger if entry.fate not in PARTS).most_common()
-    left = Counter[Fate]()
+def losses(fates: Mapping[tuple[str, Wording], int]) -> list[tuple[str, Wording, int]]:
+    """Return why rows were dropped or cut, the commonest first; rare reasons beyond a dozen are added up."""
+    counted = Counter({why: rows for why, rows in fates.items() if why[0] not in PARTS}).most_common()
+    left = Counter[str]()
     for (fate, _), rows in counted[MOST_REASONS:]:
         left[fate] += rows
     shown = [(fate, reason, rows) for (fate, reason), rows in counted[:MOST_REASONS]]

@@ -17,8 +17,7 @@ from markupsafe import Markup, escape
 from kamerton.core.figures import Figure, Style
 from kamerton.core.files import write_text
 from kamerton.core.messages import Message, msg
-from kamerton.core.outcomes import Answers, ComparedRuns
-from kamerton.core.records import Split
+from kamerton.core.outcomes import ComparedRuns
 from kamerton.i18n.language import Language
 from kamerton.i18n.voice import Voice, voice
 from kamerton.report import content
@@ -26,6 +25,7 @@ from kamerton.report.charts import SHARES, forest, learning, pareto
 from kamerton.report.outcome import Outcome, named, read_outcome, title_of
 from kamerton.report.terms import EXPLAINED, metric_terms
 from kamerton.report.usage import usage
+from kamerton.runs.columns import RunTables
 from kamerton.runs.price import price
 from kamerton.runs.recipe import of_training
 from kamerton.runs.run import PARTS, Run
@@ -87,29 +87,28 @@ def read_page(run: Run) -> Mapping[str, object]:
     Raises:
         RunError: the run is not finished, or its result cannot be read.
     """
-    outcome, split, answers = read_outcome(run), run.read_split(), {one.name: one for one in run.read_answers()}
-    tuned, other = answers.get(outcome.tuned.name), answers.get(outcome.verdict.against)
-    page = read_content(run, outcome, split, tuned)
-    labels = page["labels"]
-    contrasts = content.contrasts(split.test, tuned, other, labels=labels) if tuned and other else None
+    outcome, tables = read_outcome(run), RunTables(run)
+    tuned, other = tables.answers(outcome.tuned.name), tables.answers(outcome.verdict.against)
+    page = read_content(run, outcome, tables)
+    labels, test = page["labels"], tables.examples("test")
+    contrasts = content.contrasts(test, tuned, other, labels=labels) if tuned and other else None
     shown = {"examples": contrasts, "usage": run.model.exists()}
     return page | {
         "contrasts": contrasts,
-        "usage": usage(run, sorted({example.gold for example in split.train}) if labels else ()),
+        "usage": usage(run, sorted(page["class_counts"]["train"]) if labels else ()),
         "sections": [key for key in TITLES if key in page["sections"] or shown.get(key)],
     }
 
 
-def read_content(run: Run, outcome: Outcome, split: Split, tuned: Answers | None) -> dict[str, Any]:
+def read_content(run: Run, outcome: Outcome, tables: RunTables) -> dict[str, Any]:
     """Collect what all pages of a finished run show: all of its report but rows and the use of the model.
 
     Args:
         run: a finished one.
         outcome: of it.
-        split: of it.
-        tuned: the tuned model's answers, if they are known.
+        tables: of it.
     """
-    recipe, golds = run.recipe, [example.gold for example in split.test]
+    recipe, golds, tuned = run.recipe, tables.part("test").values("gold"), tables.answers(outcome.tuned.name)
     labels = content.classes(golds)
     texts = [prediction.text for prediction in tuned.predictions] if tuned else []
     state = {name: value for name, value in as_json(run.state).items() if name not in SHOWN_ELSEWHERE}
@@ -122,14 +121,16 @@ def read_content(run: Run, outcome: Outcome, split: Split, tuned: Answers | None
         "pareto": pareto(outcome.remedies),
         "confusion": content.confusion(labels, golds, texts) if labels and tuned else None,
         "labels": labels,
-        "class_counts": {part: Counter(example.gold for example in getattr(split, part)) for part in PARTS},
-        "losses": content.losses(run.read_ledger()),
+        "class_counts": {
+            part: Counter({gold: rows for (gold,), rows in tables.part(part).counts("gold").items()}) for part in PARTS
+        },
+        "losses": content.losses(tables.fates),
         "findings": run.read_findings(),
         "settings": [pair for pair in content.explained(recipe) if not (outcome.model.tuned and of_training(pair[0]))],
         "trained_on": bool(recipe.split.train_path),
         "environment": [*content.facts(state)],
         "classic_rows": run.state.classic_rows,
-        "terrain": content.terrain(run.read_dynamics(), split.train),
+        "terrain": content.terrain(tables),
         "price": price(run, content.per_thousand(outcome.tuned, outcome) / 1000, sum(outcome.seconds.values())),
         "regained": None if outcome.model.tuned else content.regained(outcome),
         "metric_terms": metric_terms(outcome.metrics),

@@ -63,7 +63,23 @@ def pair(
         seed: of both.
     """
     one, *rest = paired(metric, golds, [first, *others], groups)
-    if metric.per_row_binary and not clustered(groups):
+    return pair_blocks(metric, one, rest, in_groups=clustered(groups), resamples=resamples, seed=seed)
+
+
+def pair_blocks(
+    metric: Metric, one: Block, rest: Sequence[Block], *, in_groups: bool, resamples: int, seed: int
+) -> list[Pairing]:
+    """Pair one contender's statistics with those of others, which were counted together with them.
+
+    Args:
+        metric: of the statistics.
+        one: of the one contender.
+        rest: of each other one.
+        in_groups: whether a row of the statistics may stand for several rows.
+        resamples: of bootstrap and randomisation.
+        seed: of both.
+    """
+    if metric.per_row_binary and not in_groups:
         return [_paired_shares(one.statistics[:, 0] > 0, other.statistics[:, 0] > 0) for other in rest]
     replicates = bootstrap_values([one, *rest], resamples, seed)
     p_values = swapped_p(one, rest, resamples, seed)

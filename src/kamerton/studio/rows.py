@@ -16,13 +16,14 @@ from kamerton.core import registry
 from kamerton.core.contracts import Metric
 from kamerton.core.messages import Wording, msg, term
 from kamerton.core.outcomes import Answers, Comparison, Measure
-from kamerton.core.records import Example
+from kamerton.core.records import Place
 from kamerton.evaluate.verdict import signed
 from kamerton.plugins.metrics.accuracy import Accuracy
 from kamerton.report.outcome import Outcome
-from kamerton.statistics.comparison import pair
+from kamerton.runs.columns import RunTables
+from kamerton.statistics.comparison import pair_blocks
 from kamerton.statistics.intervals import Scored, measures
-from kamerton.statistics.resampling import NOTHING
+from kamerton.statistics.resampling import NOTHING, Block, clustered, grouped
 from kamerton.text.language_id import language_of
 
 Show = Literal["all", "better", "worse", "wrong"]
@@ -33,6 +34,8 @@ PAGE = 50
 LONGEST_SEARCH = 200
 MOST_LABELS = 200
 """Classes that a form can list."""
+HEAD = 160
+"""Characters of a text that tell its language well enough for a filter."""
 BANDS = 4
 """Ranges of lengths, each of about equally many rows."""
 MOST_SLICES = 256
@@ -85,7 +88,9 @@ class RowChoice:
 class RowAnswers:
     """One test row with the answers of both."""
 
-    example: Example
+    place: Place
+    text: str
+    gold: str
     tuned: str
     other: str
     right: tuple[bool, bool]
@@ -112,6 +117,8 @@ class RowsView:
     """A page of rows, and what stands around it."""
 
     asked: Asked
+    at: int
+    """The position of the other contender."""
     against: Answers
     of: Slice
     rows: tuple[RowAnswers, ...]
@@ -122,26 +129,30 @@ class RowTable:
     """The test rows of one run with all answers.
 
     Args:
-        examples: the test rows.
-        answers: of every contender, in the rows' order.
+        tables: of the run; it has answers of the tuned model and of another contender.
         outcome: of the run.
         confidence: of intervals.
         seed: of resampling.
     """
 
-    def __init__(
-        self, examples: Sequence[Example], answers: Sequence[Answers], outcome: Outcome, confidence: float, seed: int
-    ) -> None:
-        self.examples, self.confidence, self.seed = examples, confidence, seed
-        self.tuned = next(one for one in answers if one.kind == "tuned")
-        self.others = [one for one in answers if one is not self.tuned]
-        names = [one.name for one in self.others]
-        self.usual = names.index(outcome.verdict.against) if outcome.verdict.against in names else 0
+    def __init__(self, tables: RunTables, outcome: Outcome, confidence: float, seed: int) -> None:
+        self.confidence, self.seed = confidence, seed
+        self._tables, rows = tables, tables.part("test")
+        self.texts, self.golds, self._files, self._lines = map(rows.values, ("text", "gold", "file", "line"))
+        self.groups = [group or "" for group in rows.values("group")]  # older runs have none
+        kinds = tables.contenders
+        self.tuned = self._answers(next(name for name, kind in kinds.items() if kind == "tuned"))
+        self.others = [name for name in kinds if name != self.tuned.name]
+        against = outcome.verdict.against
+        self.usual = self.others.index(against) if against in self.others else 0
         self.metric_name, self.metric = row_metric(outcome)
-        self.golds = [example.gold for example in examples]
-        self.groups = [example.group for example in examples]
-        self._scores: dict[str, np.ndarray] = {}
+        self._counted: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         self._slices: dict[tuple[Asked, int], Slice] = {}
+
+    @staticmethod
+    def possible(tables: RunTables) -> bool:
+        """Return whether a run has what it takes."""
+        return "tuned" in tables.contenders.values() and len(tables.contenders) > 1 and len(tables.part("test")) > 0
 
     # ── what can be asked for ─────────────────────────────────────────────────────────────────
 
@@ -173,7 +184,7 @@ class RowTable:
     @cached_property
     def sizes(self) -> np.ndarray:
         """The length of each text in characters: `[rows]`."""
-        return np.array([len(example.text) for example in self.examples])
+        return np.array([len(text) for text in self.texts])
 
     @cached_property
     def edges(self) -> Sequence[int]:
@@ -183,7 +194,7 @@ class RowTable:
 
     @cached_property
     def _language(self) -> np.ndarray:
-        return np.array([language_of(example.text) for example in self.examples])
+        return np.array([language_of(text[:HEAD]) for text in self.texts])
 
     @cached_property
     def _languages(self) -> Sequence[tuple[str, int]]:
@@ -191,30 +202,59 @@ class RowTable:
 
     # ── scores ────────────────────────────────────────────────────────────────────────────────
 
-    def scores(self, answers: Answers) -> np.ndarray:
-        """Score each row for itself, more is better: `[rows]`; not a number where the metric has no value for it."""
-        if answers.name not in self._scores:
-            values = self.metric.value(self.metric.statistics(self.golds, answers.predictions))
-            self._scores[answers.name] = values if self.metric.higher_is_better else -values
-        return self._scores[answers.name]
-
     def view(self, asked: Asked) -> RowsView:
         """Return the page of rows that is asked for."""
         at = asked.against if asked.against is not None and asked.against < len(self.others) else self.usual
-        other = self.others[at]
-        change = self.scores(self.tuned) - self.scores(other)
+        other = self._answers(self.others[at])
+        scores = [self.metric.value(counts) for counts in self._statistics(at)]
+        change = scores[0] - scores[1] if self.metric.higher_is_better else scores[1] - scores[0]
+        right = [self._right(answers) for answers in (self.tuned, other)]
         matching = self._matching(asked)
-        shown = {show: np.flatnonzero(matching & mask) for show, mask in self._outcomes(other, change).items()}
-        order = shown[asked.show]
+        masks: dict[Show, np.ndarray] = {
+            "all": matching,
+            "better": matching & (change > NOTHING),
+            "worse": matching & (change < -NOTHING),
+            "wrong": matching & ~right[0] & ~right[1],
+        }
+        order = np.flatnonzero(masks[asked.show])
         if asked.show in ("better", "worse"):
             order = order[np.argsort(-np.abs(change[order]), kind="stable")]
         pages = max(1, -(-len(order) // PAGE))
         number = min(max(1, asked.page), pages)
-        rows = tuple(self._row(int(i), other, change) for i in order[(number - 1) * PAGE : number * PAGE])
-        return RowsView(replace(asked, page=number), other, self._slice(asked, at, matching, shown), rows, pages)
+        rows = tuple(
+            RowAnswers(
+                Place(self._files[i], self._lines[i]),
+                self.texts[i],
+                self.golds[i],
+                self.tuned.predictions[i].text,
+                other.predictions[i].text,
+                (bool(right[0][i]), bool(right[1][i])),
+                (float(scores[0][i]), float(scores[1][i])),
+                float(change[i]),
+            )
+            for i in order[(number - 1) * PAGE : number * PAGE].tolist()
+        )
+        return RowsView(replace(asked, page=number), at, other, self._slice(asked, at, masks), rows, pages)
+
+    def _answers(self, name: str) -> Answers:
+        answers = self._tables.answers(name)
+        assert answers  # the name is one of those that the table has
+        return answers
+
+    def _statistics(self, at: int) -> tuple[np.ndarray, np.ndarray]:
+        """Count both contenders' answers together: `[rows, k]` each, in the same columns."""
+        if at not in self._counted:
+            answers = [*self.tuned.predictions, *self._answers(self.others[at]).predictions]
+            tuned, other = np.split(self.metric.statistics([*self.golds, *self.golds], answers), 2)
+            self._counted[at] = tuned, other
+        return self._counted[at]
+
+    def _right(self, answers: Answers) -> np.ndarray:
+        pairs = zip(answers.predictions, self.golds, strict=True)
+        return np.array([answer.text.strip() == gold.strip() for answer, gold in pairs], dtype=bool)
 
     def _matching(self, asked: Asked) -> np.ndarray:
-        mask = np.ones(len(self.examples), dtype=bool)
+        mask = np.ones(len(self.texts), dtype=bool)
         if asked.label is not None and asked.label < len(self.labels):
             mask &= np.array(self.golds) == self.labels[asked.label].name
         if asked.length is not None and asked.length < len(self.lengths):
@@ -224,50 +264,29 @@ class RowTable:
             mask &= self._language == self._languages[asked.language][0]
         if asked.search:
             words = asked.search.casefold()
-            mask &= np.array([words in " ".join(e.text.split()).casefold() for e in self.examples], dtype=bool)
+            mask &= np.array([words in " ".join(text.split()).casefold() for text in self.texts], dtype=bool)
         return mask
 
-    def _outcomes(self, other: Answers, change: np.ndarray) -> Mapping[Show, np.ndarray]:
-        wrong = ~self._right(self.tuned) & ~self._right(other)
-        every = np.ones(len(self.examples), dtype=bool)
-        return {"all": every, "better": change > NOTHING, "worse": change < -NOTHING, "wrong": wrong}
-
-    def _right(self, answers: Answers) -> np.ndarray:
-        pairs = zip(answers.predictions, self.golds, strict=True)
-        return np.array([answer.text.strip() == gold.strip() for answer, gold in pairs], dtype=bool)
-
-    def _row(self, at: int, other: Answers, change: np.ndarray) -> RowAnswers:
-        gold, texts = self.golds[at].strip(), [one.predictions[at].text for one in (self.tuned, other)]
-        sign = 1 if self.metric.higher_is_better else -1
-        scores = [sign * float(self.scores(one)[at]) for one in (self.tuned, other)]
-        right = [text.strip() == gold for text in texts]
-        return RowAnswers(
-            self.examples[at], texts[0], texts[1], (right[0], right[1]), (scores[0], scores[1]), float(change[at])
-        )
-
-    def _slice(self, asked: Asked, at: int, matching: np.ndarray, shown: Mapping[Show, np.ndarray]) -> Slice:
+    def _slice(self, asked: Asked, at: int, masks: Mapping[Show, np.ndarray]) -> Slice:
         """Score the rows by what they are; chosen by how they were answered, their scores would say nothing."""
         key = replace(asked, show="all", page=1), at
         if key not in self._slices:
             if len(self._slices) >= MOST_SLICES:
                 self._slices.clear()
-            counts = {show: len(rows) for show, rows in shown.items()}
-            self._slices[key] = Slice(counts, *self._compared(np.flatnonzero(matching), self.others[at]))
+            counts = {show: int(mask.sum()) for show, mask in masks.items()}
+            self._slices[key] = Slice(counts, *self._compared(np.flatnonzero(masks["all"]), at))
         return self._slices[key]
 
-    def _compared(self, rows: np.ndarray, other: Answers) -> tuple[Measure | None, Measure | None, Comparison | None]:
-        golds, groups = [self.golds[i] for i in rows], [self.groups[i] for i in rows]
-        both = [[one.predictions[i] for i in rows] for one in (self.tuned, other)]
-        if not golds:
+    def _compared(self, rows: np.ndarray, at: int) -> tuple[Measure | None, Measure | None, Comparison | None]:
+        both = [counts[rows] for counts in self._statistics(at)]
+        if not len(rows) or not all(np.isfinite(self.metric.value(counts.sum(axis=0))) for counts in both):
             return None, None, None
-        scored = [Scored(self.metric, self.metric.statistics(golds, answers)) for answers in both]
-        given = {"groups": groups, "resamples": RESAMPLES, "seed": self.seed}
-        known = [bool(np.isfinite(self.metric.value(one.statistics.sum(axis=0)))) for one in scored]
-        if not all(known):
-            return None, None, None
-        tuned, against = measures(scored, confidence=self.confidence, **given)  # type: ignore[arg-type]
-        [pairing] = pair(self.metric, golds, both[0], both[1:], **given)  # type: ignore[arg-type]
-        return tuned, against, signed(pairing.at(self.confidence), self.metric)
+        groups, given = [self.groups[i] for i in rows], {"resamples": RESAMPLES, "seed": self.seed}
+        scored = [Scored(self.metric, counts) for counts in both]
+        tuned, other = measures(scored, groups=groups, confidence=self.confidence, **given)
+        one, *rest = [Block(grouped(counts, groups), self.metric.value) for counts in both]
+        [pairing] = pair_blocks(self.metric, one, rest, in_groups=clustered(groups), **given)
+        return tuned, other, signed(pairing.at(self.confidence), self.metric)
 
 
 def row_metric(outcome: Outcome) -> tuple[str, Metric]:

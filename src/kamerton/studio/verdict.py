@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 from kamerton.report.html import read_content
 from kamerton.report.outcome import read_outcome
+from kamerton.runs.columns import RunTables
 from kamerton.runs.run import Run
 from kamerton.studio.again import Change, against_forgetting, key_of, offers
 from kamerton.studio.context import Studio, studio_of
@@ -41,16 +42,16 @@ def judged(run: Run) -> JudgedRun:
     Raises:
         RunError: it is not finished, or damaged.
     """
-    outcome, split, answers, recipe = read_outcome(run), run.read_split(), run.read_answers(), run.recipe
-    tuned = next((one for one in answers if one.kind == "tuned"), None)
-    rows = tuned and len(answers) > 1 and split.test
-    table = RowTable(split.test, answers, outcome, recipe.evaluate.confidence, recipe.seed) if rows else None
-    content = read_content(run, outcome, split, tuned)
+    outcome, tables, recipe = read_outcome(run), RunTables(run), run.recipe
+    possible = RowTable.possible(tables)
+    table = RowTable(tables, outcome, recipe.evaluate.confidence, recipe.seed) if possible else None
+    content = read_content(run, outcome, tables)
+    tables.drop_parts()
     offered = offers(outcome, content["findings"], recipe)
     return JudgedRun(content, table, offered, against_forgetting(outcome, recipe))
 
 
-JUDGED: Kept[JudgedRun] = Kept()
+JUDGED: Kept[JudgedRun] = Kept(3)
 
 
 async def show(request: Request) -> Response:
