@@ -65,7 +65,7 @@ def start(folder: Path, port: int = 0, environment: Mapping[str, str] = {}) -> S
     assert process.stdout
     line = process.stdout.readline()
     found = LINK.search(line)
-    assert found, line + (folder / "studio.err").read_text()
+    assert found, line + (folder / "studio.err").read_text()[-2000:]
     return Server(folder, process, found[0].rstrip("."), environment)
 
 
@@ -77,7 +77,7 @@ def studio(folder: Path, port: int = 0, environment: Mapping[str, str] = {}) -> 
         yield server
     finally:
         if server.process.poll() is None and server.kill(signal.SIGTERM) != 0:
-            raise AssertionError((folder / "studio.err").read_text())
+            raise AssertionError((folder / "studio.err").read_text()[-2000:])
 
 
 @dataclass
