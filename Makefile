@@ -231,6 +231,11 @@ fuzz: install  ## Read ten thousand broken data files: no traceback, no hang, ev
 bench-processes: install  ## Train by 2 and 4 processes, stop, kill, and compare with one: docs/processes.md
 	$(BIN)/python benchmarks/processes.py --out docs/processes.md
 
+.PHONY: screenshots
+screenshots: install  ## Make two runs in the studio and photograph its pages: docs/images (ten minutes; needs Chromium)
+	$(BIN)/kamerton models get minilm
+	$(BIN)/python docs/screenshots.py
+
 .PHONY: chaos
 chaos: install  ## Kill tiny runs at every file operation, damage every file, fill the disk: nothing may be lost (hours)
 	$(BIN)/python benchmarks/chaos.py --random 1000 --out docs/chaos.md
