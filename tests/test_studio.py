@@ -75,9 +75,9 @@ def test_other_sites_can_change_nothing(server, inside, headers, status):
 
 
 @needs_browser
-@pytest.mark.parametrize("language", ["en", "ru"])
-@pytest.mark.parametrize("width", [PHONE, DESK])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(
+    ("language", "width", "scheme"), [("en", PHONE, "dark"), ("ru", PHONE, "light"), ("ru", DESK, "dark")]
+)
 def test_pages_are_accessible(browser, server, inside, language, width, scheme):
     link = inside.page().request.post(server.address + "/link", headers={"Origin": server.address})
     address = link.text().partition('class="link">')[2].partition("<")[0]
