@@ -1,4 +1,4 @@
-"""Several processes train what one does: the same losses and answers, also after a stop and after a kill."""
+"""Several processes train what one does: the same losses and answers, after a stop, a kill, or a request to end."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from crossing import Models
+from kamerton.core.files import write_json
 from kamerton.kernels.processes import dealt
+from kamerton.runs.finishing import REQUEST
 from kamerton.train import loop
 from parallel_runs import Cell, Trained, begun, carried_out, on_ranks, stop_after
 
@@ -38,6 +40,9 @@ def work(place: str) -> None:
     two = carried_out(CELLS, 2, folder, models)
     on_ranks(2, lambda: stop_after(CELLS[1], folder / "stopped", models, 4))
     [stopped] = carried_out(CELLS[1:2], 1, folder / "stopped", models)
+    on_ranks(2, lambda: stop_after(CELLS[1], folder / "asked", models, 1))
+    write_json(folder / "asked" / CELLS[1].name / "run" / REQUEST, {"epoch": 1})
+    [asked] = carried_out(CELLS[1:2], 2, folder / "asked", models)
     began: list[float] = []
 
     def kill(children: list[int]) -> None:
@@ -55,6 +60,7 @@ def work(place: str) -> None:
         "one": [vars(it) for it in one],
         "two": [vars(it) for it in two],
         "stopped": vars(stopped),
+        "asked": vars(asked),
         "killed": [statuses, seconds, same],
     }
     (folder / "found.json").write_text(json.dumps(found), encoding="utf-8")
@@ -89,6 +95,13 @@ def test_two_processes_train_what_one_does(found, place):
 
 def test_a_run_that_was_stopped_goes_on_with_another_number_of_processes(found):
     assert is_like(Trained(**found["stopped"]), Trained(**found["one"][1]))
+
+
+def test_a_training_that_was_asked_to_end_after_its_epoch_does_on_all_processes(found):
+    asked, whole = (Trained(**one) for one in (found["asked"], found["one"][1]))
+    assert 0 < len(asked.losses) < len(whole.losses)
+    assert asked.losses == pytest.approx(whole.losses[: len(asked.losses)], rel=1e-5)
+    assert asked.validations == pytest.approx(whole.validations[: len(asked.validations)], rel=1e-5)
 
 
 def test_a_killed_rank_ends_all_soon_and_loses_nothing(found):
