@@ -29,6 +29,7 @@ from typer.main import get_group
 from kamerton.cli.app import app
 from kamerton.core import contracts, outcomes, records, registry
 from kamerton.core.messages import HOLE
+from kamerton.deliver.formats import description_of
 from kamerton.i18n.language import DOMAIN, LANGUAGES, LOCALES
 from kamerton.models.catalog import known
 from kamerton.runs.recipe import Reason, Recipe
@@ -65,6 +66,9 @@ def templates() -> Places:
         found[template].add("cli")
     for template in settings_texts(Recipe):
         found[template].add("runs/recipe.py")
+    for kind in (registry.choose("exports", word) for word in registry.names("exports")):
+        for template in (description_of(kind), *settings_texts(kind)):
+            found[template].add("plugins/exports")
     for template in terms():
         found[template].add("core")
     return {template: places for template, places in found.items() if WORD.search(HOLE.sub(r"\2", template))}

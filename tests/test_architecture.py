@@ -321,9 +321,10 @@ NAMED_BY_CONTRACT = {"tasks": "metrics"}
 LIBRARY_OF_THAT_NAME = {
     ("report", "peft"), ("forms", "regression"), ("forms", "instruction"), ("tasks", "instruction"),
     ("report", "text-classification"), ("workers", "ray"), ("launchers", "ray"),
+    ("studio", "dial"),
 }  # fmt: skip
 """Where a word is not the plug-in's: a package whose code the report shows, transformers' problem type, the key of a
-request in data sets, a pipeline of the hub, Ray's package."""
+request in data sets, a pipeline of the hub, Ray's package, a command."""
 
 
 def words_outside_their_files() -> Iterator[str]:

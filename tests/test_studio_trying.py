@@ -33,6 +33,8 @@ from studio_browser import (
 )
 from synthetic_run import classification_run, generation_run
 
+SLOW = 60_000
+"""Milliseconds for what loads a model on a machine that is busy."""
 SCHEMES = [("light", "en", PHONE), ("dark", "ru", PHONE), ("dark", "en", DESK), ("light", "ru", DESK)]
 HOSTILE = "</textarea><img src=x onerror=alert(1)> \u202e {{ 7*7 }} \"'"
 
@@ -150,7 +152,7 @@ def test_a_model_is_tried_beside_its_base_on_a_test_row_and_rated_with_one_key(s
     assert page.locator("tbody tr").count() == len(recorded)
     page.click("#go")
     assert "being loaded" in page.inner_text("#told")
-    page.wait_for_selector("#rate-pair:visible")
+    page.wait_for_selector("#rate-pair:visible", timeout=SLOW)
     tuned = next(one for one in recorded.values() if one.kind == "tuned")
     said = next(one.text for one in tuned.predictions if one.id == id)
     assert page.inner_text("#left").strip() == said.strip()
@@ -174,7 +176,7 @@ def test_a_classifier_shows_probabilities_and_takes_the_right_label(server, insi
     page = inside.page("/runs/head/try")
     page.fill("#text", HOSTILE)
     page.click("#go")
-    page.wait_for_selector("#rate-label:visible")
+    page.wait_for_selector("#rate-label:visible", timeout=SLOW)
     shares = page.locator("#left meter").evaluate_all("all => all.map(one => one.value)")
     assert len(shares) == 2 and abs(sum(shares) - 1) < 1e-4 and shares == sorted(shares, reverse=True)
     assert "no trained head" in page.inner_text("#right")
@@ -185,7 +187,7 @@ def test_a_classifier_shows_probabilities_and_takes_the_right_label(server, insi
     kept = json.loads(line)
     assert (kept["text"], kept["outcome"], {label, kept["label"]}) == (HOSTILE, 0.0, {"good", "bad"})
     page.goto(server.address + "/runs/head/try/surprise")
-    page.wait_for_selector("#rate-label:visible")  # the model is loaded: the row is asked at once
+    page.wait_for_selector("#rate-label:visible", timeout=SLOW)  # the model is loaded: the row is asked at once
     page.keyboard.press("1")
     page.wait_for_selector("#told:not(:empty)")
     [file] = [one for one in rating_files(server.folder / "runs" / "head") if one.name != "alone.jsonl"]
@@ -196,7 +198,7 @@ def test_a_classifier_shows_probabilities_and_takes_the_right_label(server, insi
 def test_a_run_that_cannot_be_loaded_is_told_plainly_and_recorded_answers_stay(server, inside):
     page = inside.page("/runs/reviews/try?row=540")
     page.click("#go")
-    page.wait_for_selector(".told.wrong")
+    page.wait_for_selector(".told.wrong", timeout=SLOW)
     assert "cannot be loaded" in page.inner_text("#told") and "Traceback" not in page.inner_text("#told")
     assert page.inner_text("#gold") in ("positive", "negative", "neutral")
 

@@ -201,7 +201,9 @@ def evaluate(
 @_command("kamerton export runs/reviews --to merged", "kamerton export runs/chat --to gguf --set precision=q8_0")
 def export(
     run: RunPath,
-    to: Annotated[str, Option(metavar="FORMAT", help="One of: {exports}.", show_default=False)],
+    to: Annotated[
+        str | None, Option(metavar="FORMAT", help="One of: {exports}. Lists which take the model if not given.")
+    ] = None,
     out: Annotated[
         Path | None, Option(metavar="FOLDER", help="A new folder; exported/FORMAT in the run's if not given.")
     ] = None,

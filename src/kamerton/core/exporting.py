@@ -76,6 +76,29 @@ class ExportProof:
     """Why the engine that it is for has not tried it here, and how it can."""
 
 
+@dataclass(frozen=True)
+class FormatSetting:
+    """A setting of a format."""
+
+    name: str
+    meaning: Wording
+    usual: str
+    """Its default as it is written; empty if it has none."""
+    choices: tuple[str, ...]
+    """What it can be; empty if that is free."""
+
+
+@dataclass(frozen=True)
+class FormatChoice:
+    """A format of exports, for one run's model."""
+
+    name: str
+    what: Wording
+    settings: tuple[FormatSetting, ...]
+    refusal: Wording = ""
+    """Why it cannot take the model; empty if it can."""
+
+
 class Export(Protocol):
     """One format of an exported model. A frozen pydantic model of its own settings (`--set NAME=VALUE`)."""
 

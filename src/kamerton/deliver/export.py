@@ -171,16 +171,21 @@ def _write(export: Export, run: Run, setup: Setup, folder: Path) -> tuple[Origin
     Raises:
         RunError: the format cannot take it, or there is too little room; nothing is written then.
     """
-    saved, method = run.checked_model(), make_method(setup.recipe)
-    model = load_saved(saved, setup.form, setup.facts, setup.tokenizer, setup.device)
-    original = compared_with(setup, model)
-    inputs = tuple(original.inputs[0])
-    tuned = Tuned(saved, model, setup.tokenizer, method, setup.form, setup.facts, inputs)
+    tuned = open_tuned(run, setup)
+    saved, original = tuned.folder, compared_with(setup, tuned.model)
     if reason := export.refuses(tuned):
         raise RunError(Fault(reason, str(saved), OTHER_FORMAT))
     require_room(folder.parent, export.room(tuned))
     with _refusing(saved, AS_IT_IS):
         return original, export.write(tuned, folder)
+
+
+def open_tuned(run: Run, setup: Setup) -> Tuned:
+    """Load a run's tuned model after its files were checked."""
+    saved = run.checked_model()
+    model = load_saved(saved, setup.form, setup.facts, setup.tokenizer, setup.device)
+    [inputs] = inputs_of(model, setup.encode(setup.split.test[:1]))
+    return Tuned(saved, model, setup.tokenizer, make_method(setup.recipe), setup.form, setup.facts, tuple(inputs))
 
 
 def compared_with(setup: Setup, model: nn.Module) -> Original:

@@ -19,7 +19,7 @@ from kamerton.core.messages import Message, msg
 from kamerton.i18n.language import LANGUAGES, Language
 from kamerton.report.html import STYLE
 from kamerton.serve.page import STREAMS
-from kamerton.studio import again, comparing, home, judging, live, new, trying, verdict
+from kamerton.studio import again, commands, comparing, home, judging, live, new, trying, verdict
 from kamerton.studio.context import Studio
 from kamerton.studio.guard import ENTER, DoorGuard
 from kamerton.studio.render import CHOSEN, STATIC, failure, form_of, render
@@ -48,6 +48,7 @@ def make_app(studio: Studio) -> DoorGuard:
         *home.ROUTES,
         *trying.ROUTES,
         *judging.ROUTES,
+        *commands.ROUTES,
         *verdict.ROUTES,
         *comparing.ROUTES,
         *again.ROUTES,

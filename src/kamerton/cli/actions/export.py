@@ -4,9 +4,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from kamerton.cli.output import open_run, print_json
+from kamerton.core.exporting import FormatChoice
 from kamerton.core.figures import Figure
-from kamerton.core.messages import Wording, msg, verbatim
+from kamerton.core.messages import Joined, Wording, msg, verbatim
 from kamerton.deliver.export import Exported, export_run
+from kamerton.deliver.formats import formats_of
 from kamerton.i18n.language import Language
 from kamerton.i18n.voice import voice
 from kamerton.runs.recipe import parse_assignment
@@ -20,10 +22,14 @@ STANDINGS = {
 
 
 def run(
-    path: Path, to: str, out: Path | None, assignments: Sequence[str], device: str | None, json: bool,
+    path: Path, to: str | None, out: Path | None, assignments: Sequence[str], device: str | None, json: bool,
     language: Language,
 ) -> None:  # fmt: skip
-    """Export, and print what came of it."""
+    """Export, and print what came of it; without a format, print which can take the model."""
+    if to is None:
+        formats = formats_of(open_run(path, device))
+        print_json(formats) if json else print("\n".join(map(voice(language).render, _listed(formats))))
+        return
     settings = dict(parse_assignment(assignment) for assignment in assignments)
     exported = export_run(open_run(path, device), to, out, settings)
     if json:
@@ -33,6 +39,15 @@ def run(
     print(f"{exported.folder}   {speaker.write(Figure(exported.bytes, 'memory'))}")
     for line in lines(exported):
         print(speaker.render(line))
+
+
+def _listed(formats: Sequence[FormatChoice]) -> Iterator[Wording]:
+    width = max(len(one.name) for one in formats)
+    for one in formats:
+        yield Joined((f"{one.name:<{width}} ", one.refusal or one.what), " " if not one.refusal else "– ")
+        for setting in () if one.refusal else one.settings:
+            choices = "|".join(setting.choices) or "…"
+            yield Joined((f"{'':<{width}}   --set {setting.name}={choices}", setting.meaning), "   ")
 
 
 def lines(exported: Exported) -> Iterator[Wording]:
