@@ -46,9 +46,9 @@ def start(page: Any, file: Path, plan: str) -> None:
     page.click(f"label:has-text('{plan}')")
 
 
-def photograph(page: Any, out: Path, name: str, whole: bool = False) -> None:
+def photograph(page: Any, out: Path, name: str) -> None:
     """Write one picture."""
-    page.screenshot(path=out / f"studio-{name}.png", full_page=whole, animations="disabled")
+    page.screenshot(path=out / f"studio-{name}.png", animations="disabled")
     print(f"{out / f'studio-{name}.png'}")
 
 
@@ -73,6 +73,7 @@ def main() -> None:
             page.click("button.main:text-is('Start')")
             page.wait_for_url("**/live")
             page.wait_for_selector("svg.lines circle.validation >> nth=2", state="attached", timeout=30 * MINUTES)
+            page.locator("h2:has-text('Training')").first.evaluate("heading => heading.scrollIntoView()")
             photograph(page, given.out, "live")
             page.wait_for_url("**/verdict", timeout=60 * MINUTES)
             photograph(page, given.out, "verdict")
