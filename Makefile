@@ -76,7 +76,7 @@ bench-serve: install $(PEERS)/.installed  ## Serve beside other servers, and und
 	$(BIN)/python benchmarks/serving.py attack runs/serve-writer runs/serve-classifier
 
 .PHONY: bench-studio
-bench-studio: install  ## Measure the studio: how soon an event is on the page, and the server's memory (needs chromium)
+bench-studio: install  ## Measure the studio: events, memory, first paint (needs chromium)
 	$(BIN)/python benchmarks/studio.py
 
 .PHONY: bench-slurm

@@ -1,11 +1,10 @@
 """Measure the studio: how soon an event is on the page, and how much memory the server takes.
 
-    python benchmarks/studio.py [events] [memory]
+    python benchmarks/studio.py [events] [memory] [paint]
 
 `events`: a run that has 5,000 events is open in a browser; events are appended to its log at random moments, and the
 time from the end of each write to the change of the page is taken by the page itself. `memory`: every page of 100 runs
-of 5,000 events each is asked for, then 8 of them are followed at the same time while they grow; the most resident
-memory of the server is what the system says. Both are held against what was promised; the status is 1 if one fails.
+of 5,000 events each is asked for, then 8 of them are followed at the same time while they grow; the most XX
 """
 
 from __future__ import annotations
@@ -30,9 +29,9 @@ sys.path.insert(0, str(ROOT / "tests"))
 from kamerton.core.records import Stepped  # noqa: E402
 from kamerton.runs.run import Run  # noqa: E402
 from studio_browser import Server, chromium, studio, visitor  # noqa: E402
-from synthetic_run import unfinished_run  # noqa: E402
+from synthetic_run import classification_run, unfinished_run  # noqa: E402
 
-EVENTS, RUNS, FOLLOWED, WRITTEN = 5000, 100, 8, 40
+EVENTS, RUNS, FOLLOWED, WRITTEN, LISTED, OPENED = 5000, 100, 8, 40, 200, 10
 SOON, MEMORY = 0.5, 300 * 2**20
 """Seconds and bytes that were promised."""
 WATCH = """() => {
@@ -107,6 +106,27 @@ def memory(folder: Path) -> bool:
     return most <= MEMORY
 
 
+def paint(folder: Path) -> bool:
+    """Measure when pages are painted first."""
+    first = classification_run(folder / "runs" / "run-000")
+    for number in range(1, LISTED):
+        shutil.copytree(first.path, folder / "runs" / f"run-{number:03}")
+    most = []
+    with studio(folder) as server, chromium() as browser, visitor(browser, server) as inside:
+        for path in ("/", "/runs/run-007/verdict"):
+            waits = [first_paint(inside.page(path)) for _ in range(OPENED)]
+            most.append(max(waits))
+            print(f"paint: {path} after {statistics.median(waits):.3f} s (median), {max(waits):.3f} s at most")
+    return max(most) <= SOON
+
+
+def first_paint(page: Any) -> float:
+    """Return the seconds until a page was painted first."""
+    page.wait_for_timeout(500)
+    (found,) = page.evaluate("performance.getEntriesByName('first-paint').map(one => one.startTime)")
+    return float(found) / 1000
+
+
 def listen(server: Server, cookies: Any, name: str, seconds: float = 6.0) -> int:
     """Follow the page of a run for a while; return how many parts of it were sent."""
     until, parts = time.monotonic() + seconds, 0
@@ -127,7 +147,7 @@ def resident(server: Server, key: str) -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(key))
 
 
-MEASURED: Mapping[str, Callable[[Path], bool]] = {"events": events, "memory": memory}
+MEASURED: Mapping[str, Callable[[Path], bool]] = {"events": events, "memory": memory, "paint": paint}
 
 
 def main() -> int:
