@@ -28,7 +28,7 @@ SETTINGS = {
     "method.name": "full", "train.epochs": 12, "train.learning_rate": 3e-3, "evaluate.resamples": 200,
     "evaluate.forgetting": "off",
 }  # fmt: skip
-PATIENCE = 60
+PATIENCE = 300
 
 
 HOLDS_THE_LOCK = """

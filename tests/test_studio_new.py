@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 
@@ -29,21 +31,27 @@ from kamerton.core.preparation import (
 from kamerton.models import catalog
 from kamerton.planning import preparation
 from kamerton.runs.recipe import Recipe
+from kamerton.runs.run import Run
+from kamerton.session.new_run import new_run
+from kamerton.studio.context import Studio
+from kamerton.studio.guard import Session
 from kamerton.studio.jobs import Jobs
-from kamerton.studio.new import PLANS, STEPS
+from kamerton.studio.new import PLANS, STEPS, _start
 from kamerton.studio.prepare import ADAPTERS, Preparations, Prepared
 from kamerton.studio.render import render
 from kamerton.studio.settings_form import WITHHELD, read_settings, setting_fields, words_of
 from kamerton.studio.uploads import Uploads, pasted_name, plain_name
-from stories import Place, weights_of, write_reviews
+from kamerton.studio.workspace import Workspace
+from stories import Place, write_reviews
 from studio_browser import (
     DESK,
+    LINK,
     PHONE,
+    Server,
     chromium,
     faults_of_html,
     needs_browser,
     overflow,
-    studio,
     violations,
     visitor,
 )
@@ -55,7 +63,8 @@ HOSTILE = (
     "\ud800.csv", "</textarea><img src=x onerror=alert(1)>", "<svg/onload=alert(1)>", "javascript:alert(1)",
     "~/.ssh/id", "$(reboot).csv", "`id`.csv", "-rf.csv", "a" * 300, "отзывы о фильмах (2).csv",
 )  # fmt: skip
-QUICK = [word for name, value in preparation.QUICK.items() for word in ("--set", f"{name}={value}")]
+PATIENCE = 300_000
+"""Milliseconds: the machine may be busy."""
 ID = re.compile(r"/new/[0-9a-f]{16}$")
 
 
@@ -320,42 +329,56 @@ def cache(tmp_path_factory, encoder_folder) -> Path:
     return cache
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory, cache) -> Iterator[object]:
-    with studio(tmp_path_factory.mktemp("studio"), environment={"KAMERTON_CACHE": str(cache)}) as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[object]:
-    with chromium() as started:
-        yield started
+@contextmanager
+def warm_studio(place: Place, folder: Path, cache: Path) -> Iterator[Server]:
+    """A studio whose processes start in milliseconds; it is killed at the end."""
+    arguments = ["studio", str(folder), "--port", "0", "--no-browser"]
+    child = place.nursery.start("children:kamerton_elsewhere", str(cache), arguments, cwd=folder)
+    while not (found := LINK.search(child.out.read_text("utf-8"))):
+        assert not child.has_ended, child.wait().said
+        time.sleep(0.02)
+    try:
+        yield Server(folder, None, found[0].rstrip("."))
+    finally:
+        child.kill()
+        child.wait()
 
 
 @needs_browser
-def test_a_new_file_becomes_a_run_in_few_clicks(browser, server, reviews, cache, place: Place):
-    """Three clicks and no typing from the page to a started run; the weights are those of the command line."""
-    with visitor(browser, server, locale="ru", viewport={"width": PHONE, "height": 800}) as inside:
-        page = inside.page("/new")
-        assert violations(page) == [] and overflow(page) == 0
-        page.set_input_files("#file", reviews)
-        page.wait_for_url(ID)
-        page.wait_for_selector(".bar", timeout=60_000)
-        for width in (PHONE, DESK):
-            page.set_viewport_size({"width": width, "height": 800})
-            page.click("#all-settings > summary")
+def test_a_new_file_becomes_a_run_in_few_clicks(tmp_path, reviews, cache, place: Place):
+    """Three clicks and no typing: a run, which ends though the studio is killed."""
+    with chromium() as browser, warm_studio(place, tmp_path, cache) as server:
+        options = {"locale": "ru", "viewport": {"width": PHONE, "height": 800}}
+        with visitor(browser, server, **options) as inside:
+            page = inside.page("/new")
             assert violations(page) == [] and overflow(page) == 0
-        assert faults_of_html(page.request.get(page.url).text()) == []
-        assert "обучение" in page.inner_text("#plans") and "reviews.csv" in page.inner_text("h1")
-        page.check("[value=quick]")
-        page.click(".bar button")
-        page.wait_for_url("**/runs/reviews/*")
-        assert inside.foreign() == []
-    run, words = server.folder / "runs" / "reviews", [str(reviews), "--out", str(server.folder / "again"), *QUICK]
-    ended = place.nursery.run("children:kamerton_elsewhere", str(cache), ["tune", *words], cwd=place.folder)
-    assert ended.status == 0, ended.said
-    jobs = Jobs(server.folder)
-    until(lambda: jobs.state("reviews") not in ("waiting", "running"))
-    assert jobs.state("reviews") == "done", jobs.log("reviews").read_text()
-    assert weights_of(run) == weights_of(server.folder / "again")
-    assert (run / "report.ru.html").exists()
+            page.set_input_files("#file", reviews)
+            page.wait_for_url(ID)
+            page.wait_for_selector(".bar", timeout=PATIENCE)
+            page.click("#all-settings > summary")
+            for width in (PHONE, DESK):
+                page.set_viewport_size({"width": width, "height": 800})
+                assert violations(page) == [] and overflow(page) == 0
+            assert faults_of_html(page.request.get(page.url).text()) == []
+            assert "обучение" in page.inner_text("#plans") and "reviews.csv" in page.inner_text("h1")
+            page.check("[value=quick]")
+            page.click(".bar button")
+            page.wait_for_url("**/runs/reviews/live")
+            assert inside.foreign() == [] and inside.complaints == []
+    jobs, folder = Jobs(tmp_path), tmp_path / "runs" / "reviews"
+    assert jobs.state("reviews") == "running"  # though the studio was killed
+    with chromium() as browser, warm_studio(place, tmp_path, cache) as server, visitor(browser, server) as inside:
+        page = inside.page("/runs/reviews")
+        page.wait_for_url("**/runs/reviews/verdict", timeout=PATIENCE)
+    until(lambda: jobs.state("reviews") != "running")  # the translated report comes after the verdict
+    assert jobs.state("reviews") == "done" and (folder / "report.ru.html").exists()
+    data = Path(Run(folder).recipe.data.path)
+    assert (data.read_bytes(), data.stat().st_mode & 0o777) == (reviews.read_bytes(), 0o600)
+
+
+def test_a_run_that_is_started_has_the_recipe_of_the_command_line(reviews, tmp_path):
+    for choice in (preparation.QUICK, preparation.BEST, {}):
+        place = Workspace(tmp_path / str(len(choice)))
+        name = _start(Studio(place, Session("s" * 64), "en", ""), reviews, choice)
+        again = new_run(reviews, tmp_path / f"again {len(choice)}", choice)
+        assert (place.runs / name / "recipe.yaml").read_bytes() == (again.path / "recipe.yaml").read_bytes()
