@@ -24,6 +24,7 @@ from kamerton.core.messages import Wording, msg
 from kamerton.core.records import Finding, SampleAnswer, Validated
 from kamerton.i18n.language import Language
 from kamerton.report.charts import SMOOTHING, View, curves
+from kamerton.report.terms import metric_terms
 from kamerton.runs.finishing import REQUEST, ask_to_finish, requested_epoch
 from kamerton.runs.run import AUDIT, LOG, RECIPE, RESULT, STATE, Run
 from kamerton.runs.underway import PARTS, TRAINING, UNDERWAY, Underway, read_underway
@@ -144,6 +145,7 @@ def shown(studio: Studio, name: str, wish: ChartWish) -> dict[str, object]:
             "tokens_per_second": course.tokens_per_second,
             "seconds_left": course.seconds_left if state == "running" else None,
             "metric": metric,
+            "metric_terms": metric_terms([metric]),
             "curves": drawn,
             "best": next((one for one in reversed(course.validations) if one.best), None),
             "peak": known.peak_bytes,

@@ -23,7 +23,7 @@ const told = (fault) => [fault.place, fault.rule].filter(Boolean).join(": ") + (
 export function put(id, html) {
   const place = $(id);
   if (!place) return;
-  const key = (one) => `${one.tagName} ${one.name ?? ""} ${one.value ?? ""} ${one.id}`;
+  const key = (one) => [one.tagName, one.name, one.value, one.id, one.form?.action, one.getAttribute("popovertarget")].join(" ");
   const ticked = new Set([...place.querySelectorAll("input:checked")].map(key));
   const opened = new Set([...place.querySelectorAll("details[open]")].map((one) => one.id));
   const focused = place.contains(document.activeElement) ? key(document.activeElement) : null;
