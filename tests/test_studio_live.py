@@ -141,7 +141,9 @@ def test_the_page_reads_without_scripts(browser, server, inside):
 def test_the_page_is_accessible_and_hostile_words_are_words(browser, server, inside, language):
     path = f"/runs/{quote(NAME)}/live"
     with visitor(browser, server, storage_state=inside.context.storage_state(), locale=language) as found:
-        page = found.page(path)
+        page = found.page(f"/runs/{quote(NAME)}")
+        assert page.url == server.address + path
+        assert page.locator(".places [aria-current]").count() == 1
         assert page.get_attribute("html", "lang") == language
         assert faults_of_html(page.request.get(server.address + path).text()) == []
         for scheme, width in (("light", PHONE), ("dark", DESK), ("dark", PHONE), ("light", DESK)):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+from urllib.parse import quote
 
 from anyio.to_thread import run_sync
 from starlette.exceptions import HTTPException
@@ -90,7 +91,7 @@ async def notes(request: Request) -> Response:
     folder = studio_of(request).workspace.place(name)
     note, tags = (form.get(key, [""])[0] for key in ("note", "tags"))
     await run_sync(Notes(note.replace("\r\n", "\n"), tuple(tags.split(","))).write, folder)
-    return RedirectResponse(f"/runs/{name}", 303)
+    return RedirectResponse(f"/runs/{quote(name)}", 303)
 
 
 async def delete(request: Request) -> Response:
@@ -125,7 +126,7 @@ async def go(request: Request) -> Response:
     """`GET /runs/NAME`: to the verdict of a run, or to what happens with it."""
     name = request.path_params["name"]
     run = studio_of(request).workspace.run(name)
-    return RedirectResponse(f"/runs/{name}/{'verdict' if run.finished else 'live'}", 303)
+    return RedirectResponse(f"/runs/{quote(name)}/{'verdict' if run.finished else 'live'}", 303)
 
 
 ROUTES: Sequence[Route] = (

@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, quote
 
 from anyio import sleep
 from anyio.to_thread import run_sync
@@ -60,9 +60,10 @@ def language_of(request: Request) -> Language:
 async def page(request: Request, template: str, values: Mapping[str, object], status: int = 200) -> Response:
     """Render a page in a thread, and return it."""
     language = language_of(request)
+    query = request.scope["query_string"].decode("latin-1")
     about = {
-        "path": request.url.path,
-        "here": request.url.path + ("?" + request.url.query if request.url.query else ""),
+        "path": request.scope["path"],  # not that of `url`, which ends where a run's name has a #
+        "here": quote(request.scope["path"]) + (f"?{query}" if query else ""),
     }
     text = await run_sync(render, language, template, {**about, **values})
     return HTMLResponse(text, status, headers={"Vary": "Accept-Language, Cookie"})
