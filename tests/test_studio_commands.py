@@ -130,10 +130,10 @@ def free_port() -> int:
 
 
 def test_a_dialled_run_a_score_and_a_page_are_made(outliving, inside):
-    upload = outliving.folder / ".studio" / "files" / "0123456789abcdef"
-    upload.mkdir()
-    shutil.copyfile(outliving.folder / "reviews.csv", upload / "other.csv")
     page = inside.page("/runs/head/commands")
+    rows = (outliving.folder / "reviews.csv").read_bytes()
+    page.set_input_files("[data-send]", {"name": "../other.csv", "mimeType": "text/csv", "buffer": rows})
+    page.wait_for_selector("option:has-text('other.csv')", state="attached")
     told = run_to_its_end(page, "Evaluate")
     assert "accuracy" in told and "95% interval" in told and "rows have a text that this run was trained on" in told
     page.goto(outliving.server.address + "/runs/head/commands")

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 import signal
+import subprocess
+import sys
 import time
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from starlette.requests import Request
 
+from kamerton.core.errors import RunError
 from kamerton.data.read import read_table
 from kamerton.data.recognize import make_examples, recognize
 from kamerton.feedback.judging import read_choices
@@ -17,7 +24,10 @@ from kamerton.feedback.living import judge_log
 from kamerton.plugins.tasks.preference import Preference
 from kamerton.plugins.tasks.text_classification import TextClassification
 from kamerton.runs.run import Run
+from kamerton.studio import trying
 from kamerton.studio.ratings import PreferredAnswer, RightAnswer, file_name, rating_files, record
+from kamerton.studio.serving import ModelServer
+from kamerton.studio.workspace import Workspace
 from stories import Place
 from studio_browser import (
     DESK,
@@ -31,7 +41,7 @@ from studio_browser import (
     violations,
     visitor,
 )
-from synthetic_run import classification_run, generation_run
+from synthetic_run import REVIEWS, classification_run, generation_run
 
 SLOW = 60_000
 """Milliseconds for what loads a model on a machine that is busy."""
@@ -105,6 +115,128 @@ def test_names_of_arms_never_meet(tmp_path: Path):
     assert (verdict.wins, verdict.losses, verdict.ties) == (1, 1, 0)
 
 
+# ── the models' process ───────────────────────────────────────────────────────────────────────
+
+STUB = """
+import http.server, json, os, sys, threading, time
+from pathlib import Path
+notes = Path(__file__).with_name("notes")
+def note(what):
+    with notes.open("a") as file:
+        file.write(what + "\\n")
+class Handler(http.server.BaseHTTPRequestHandler):
+    def log_message(self, *_): pass
+    def do_POST(self):
+        assert self.headers["Authorization"] == "Bearer " + os.environ["KAMERTON_STUDIO_KEY"]
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.end_headers()
+        try:
+            for _ in range(1000):
+                self.wfile.write(b"data: {}\\n\\n")
+                time.sleep(0.01)
+        except OSError:
+            note("left")
+if "tuned=broken" in sys.argv:
+    sys.exit("kamerton: runs/broken: its model is damaged")
+note(" ".join(sys.argv[1:]))
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+threading.Thread(target=server.serve_forever, daemon=True).start()
+print(json.dumps({"event": "ready", "address": f"http://127.0.0.1:{server.server_port}"}), file=sys.stderr, flush=True)
+sys.stdin.read()
+note("ended")
+"""
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> ModelServer:
+    (tmp_path / "stub.py").write_text(STUB)
+    return ModelServer(tmp_path, (sys.executable, "-S", str(tmp_path / "stub.py")), idle=0.3)
+
+
+def notes(models: ModelServer) -> list[str]:
+    return (models.folder / "notes").read_text().splitlines()
+
+
+def test_one_child_at_a_time_until_it_is_idle(models):
+    async def use() -> None:
+        first = await models.ready(("tuned=a", "--base"))
+        assert await models.ready(("tuned=a", "--base")) is first
+        assert (models.state(("tuned=a", "--base")), models.state(("tuned=b",))) == ("ready", "stopped")
+        second = await models.ready(("tuned=b",))
+        assert first.ended and not second.ended and first.key != second.key
+        async with second.in_use():
+            await asyncio.sleep(0.5)
+            assert not second.ended  # it is busy, not idle
+        async with asyncio.timeout(10):
+            await second.process.wait()
+        assert models.state(("tuned=b",)) == "stopped"
+
+    asyncio.run(use())
+    arguments = [line for line in notes(models) if line != "ended"]
+    key = "--port 0 --key-env KAMERTON_STUDIO_KEY"
+    assert arguments == [f"serve tuned=a --base {key}", f"serve tuned=b {key}"] and notes(models).count("ended") == 2
+
+
+def test_why_a_child_cannot_serve_is_told(models):
+    async def use() -> None:
+        with pytest.raises(RunError, match="cannot be loaded: runs/broken: its model is damaged"):
+            await models.ready(("tuned=broken",))
+
+    asyncio.run(use())
+
+
+def test_a_page_that_is_left_stops_the_answer(models):
+    workspace = Workspace(models.folder)
+    classification_run(workspace.runs / "reviews")
+    studio = SimpleNamespace(workspace=workspace, models=models, language="en")
+    sent = list[dict]()
+
+    async def send(message: dict) -> None:
+        sent.append(message)
+
+    async def use() -> None:
+        scope = {
+            "type": "http", "method": "POST", "path": "/", "query_string": b"", "headers": [],
+            "path_params": {"name": "reviews", "path": "completions"},
+            "app": SimpleNamespace(state=SimpleNamespace(studio=studio)),
+        }  # fmt: skip
+        asked = False
+
+        async def first() -> dict:
+            nonlocal asked
+            if not asked:
+                asked = True
+                return {"type": "http.request", "body": b"{}"}
+            return await asyncio.Event().wait()
+
+        answer = await trying.ask(Request(scope, first))
+        await answer(scope, receive, send)
+        async with asyncio.timeout(10):
+            while "left" not in notes(models):
+                await asyncio.sleep(0.02)
+        await models.stop()
+
+    async def receive() -> dict:
+        while len(sent) < 5:
+            await asyncio.sleep(0.01)
+        return {"type": "http.disconnect"}
+
+    asyncio.run(use())
+    assert len(sent) < 900
+
+
+def test_the_process_ends_with_whoever_started_it():
+    code = (
+        "import runpy, time; from kamerton.studio import until_closed as one; "
+        "runpy.run_module = lambda *_, **__: time.sleep(60); one.main()"
+    )
+    with subprocess.Popen([sys.executable, "-P", "-c", code], stdin=subprocess.PIPE) as process:
+        process.stdin.close()
+        assert process.wait(20) == -signal.SIGTERM
+
+
 # ── pages ─────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -115,7 +247,7 @@ def server(place: Place, tmp_path_factory):
         shutil.copytree(place.run(name).path, folder / "runs" / name)
     for model in ("encoder", "decoder"):
         (folder / model).symlink_to(place.folder / model)
-    classification_run(folder / "runs" / "reviews")
+    classification_run(folder / "runs" / "reviews", replace(REVIEWS, texts=[f"{HOSTILE} {at}" for at in range(6)]))
     generation_run(folder / "runs" / "requests <b>")
     words = ["studio", str(folder), "--port", "0", "--no-browser"]
     child = place.nursery.start("children:kamerton", words, cwd=folder)
@@ -262,8 +394,9 @@ def test_pages_are_accessible(browser, server, inside, scheme, language, width):
     with visitor(browser, server, address, **options) as found:
         for path in (
             "/runs/requests%20%3Cb%3E/try?row=541&beside=reviews",
+            "/runs/reviews/try?row=540",
             "/judge?run=reviews",
-            "/judge?run=reviews&judge=D&reference=yes",
+            "/judge?run=reviews&judge=D%3Cimg src=x%3E&reference=yes",
             "/judge/result?run=reviews",
         ):
             page = found.page(path)
@@ -271,4 +404,5 @@ def test_pages_are_accessible(browser, server, inside, scheme, language, width):
             assert violations(page) == []
             assert faults_of_html(page.request.get(server.address + path).text()) == []
             assert overflow(page) == 0
+            assert page.locator("img").count() == 0
         assert found.complaints == []

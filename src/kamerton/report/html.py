@@ -33,6 +33,8 @@ from kamerton.runs.state import as_json
 from kamerton.text import safe as text
 from kamerton.text.cells import plain
 
+KEYS = Path(__file__).with_name("keys.js")
+"""The script by which keys press buttons; the studio's pages use it, too."""
 STYLE = Path(__file__).with_name("report.css")
 CODE = re.compile("`([^`]+)`")
 TITLES = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
@@ -17,7 +18,7 @@ from starlette.staticfiles import StaticFiles
 from kamerton.core.errors import Fault, KamertonError
 from kamerton.core.messages import Message, msg
 from kamerton.i18n.language import LANGUAGES, Language
-from kamerton.report.html import STYLE
+from kamerton.report.html import KEYS, STYLE
 from kamerton.serve.page import STREAMS
 from kamerton.studio import again, commands, comparing, home, judging, live, new, trying, verdict
 from kamerton.studio.context import Studio
@@ -36,14 +37,16 @@ RULES: Mapping[int, Message] = {
     421: msg("the studio answers to the names of its own machine alone"),
 }
 
+SHARED = (STYLE, KEYS, STREAMS)
+"""Looks and scripts that the report's pages, or that of `kamerton serve`, have as well."""
+
 
 def make_app(studio: Studio) -> DoorGuard:
     """Return the application, guarded."""
     routes = [
         Route(ENTER, enter),
         Route("/language", choose_language, methods=["POST"]),
-        Route("/static/report.css", report_style),
-        Route("/static/stream.js", streams),
+        *(Route(f"/static/{path.name}", partial(_shared, path)) for path in SHARED),
         Mount("/static", StaticFiles(directory=STATIC)),
         *home.ROUTES,
         *trying.ROUTES,
@@ -80,14 +83,8 @@ async def choose_language(request: Request) -> Response:
     return answer
 
 
-async def report_style(_: Request) -> Response:
-    """`GET /static/report.css`: the look of reports, which the studio shares."""
-    return FileResponse(STYLE, media_type="text/css")
-
-
-async def streams(_: Request) -> Response:
-    """`GET /static/stream.js`: how answers of models are read, which the page of `kamerton serve` shares."""
-    return FileResponse(STREAMS, media_type="text/javascript")
+async def _shared(path: Path, _: Request) -> Response:
+    return FileResponse(path)
 
 
 async def _faults(request: Request, error: KamertonError) -> Response:

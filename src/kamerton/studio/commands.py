@@ -60,6 +60,8 @@ class FormField:
     most: float = 1
     step: float | str = 1
     required: bool = False
+    takes_files: bool = False
+    """Whether files can be sent to be chosen from."""
 
     def read(self, form: Mapping[str, Sequence[str]]) -> str:
         """Return what was given, an empty string for nothing.
@@ -128,7 +130,11 @@ def _kamerton(*words: str) -> Callable[[AskedCommand, Path], list[str]]:
 def _uploads(studio: Studio, _: str) -> list[FormField]:
     files = sorted(path for path in studio.workspace.files.glob("*/*") if path.is_file())
     choices = [(f"{path.parent.name}/{path.name}", path.name) for path in files]
-    return [FormField("file", msg("A file that was sent to the studio"), choices or [("", "–")], required=True)]
+    return [
+        FormField(
+            "file", msg("A file that was sent to the studio"), choices or [("", "–")], required=True, takes_files=True
+        )
+    ]
 
 
 def _evaluate(asked: AskedCommand, _: Path) -> list[str]:
