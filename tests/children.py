@@ -203,7 +203,7 @@ def _be_command(request: dict[str, Any], streams: Sequence[int]) -> None:
     if first == "-m" and others[0] == "kamerton":
         _end_with(lambda: kamerton(others[1:]))
     if first == "-m":
-        sys.argv = others
+        sys.argv, sys.executable = others, str(WARM_PYTHON)
         _end_with(importlib.import_module(others[0]).main)
     sys.argv = [first, *others]
     _end_with(lambda: runpy.run_path(first, run_name="__main__"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import time
@@ -15,7 +16,7 @@ import anyio
 import html5lib
 import pytest
 
-from kamerton.core.errors import DataError, Fault, KamertonError
+from kamerton.core.errors import DataError, Fault, KamertonError, RunError
 from kamerton.core.messages import Joined, Message
 from kamerton.core.preparation import (
     Audited,
@@ -36,12 +37,12 @@ from kamerton.session.new_run import new_run
 from kamerton.studio.context import Studio
 from kamerton.studio.guard import Session
 from kamerton.studio.jobs import Jobs
-from kamerton.studio.new import PLANS, STEPS, _start
+from kamerton.studio.new import PLANS, STEPS, _delete, _start
 from kamerton.studio.prepare import ADAPTERS, Preparations, Prepared
 from kamerton.studio.render import render
 from kamerton.studio.settings_form import WITHHELD, read_settings, setting_fields, words_of
 from kamerton.studio.uploads import Uploads, pasted_name, plain_name
-from kamerton.studio.workspace import Workspace
+from kamerton.studio.workspace import MissingError, Workspace
 from stories import Place, write_reviews
 from studio_browser import (
     DESK,
@@ -137,6 +138,28 @@ def test_a_name_is_only_a_name(tmp_path, name):
     assert plain == Path(plain).name and not plain.startswith((".", "-")) and plain.isprintable()
     assert not set(plain) & set("*?[]{}:/\\'\"`$<>&|;") and len(plain.encode()) < 200
     (tmp_path / plain).write_text("x")
+
+
+def test_files_are_listed_and_deleted(tmp_path):
+    uploads = Uploads(tmp_path)
+    first, second = received(uploads, "a.csv", b"abc"), uploads.write("pasted.txt", "One.")
+    os.utime(uploads.place(first), (1, 1))
+    assert [(one.name, one.size) for one in uploads.every()] == [("pasted.txt", 4), ("a.csv", 3)]
+    uploads.delete(second)
+    uploads.delete("0" * 16)
+    assert left(uploads) == [first]
+
+
+def test_a_file_that_a_run_is_still_to_read_is_kept(tmp_path):
+    studio = Studio(Workspace(tmp_path), Session("s" * 64), "en", "")
+    id = studio.uploads.write("pasted.csv", "text,label\na,b")
+    name = _start(studio, studio.uploads.path(id), {})
+    with pytest.raises(RunError, match="has not read this file yet"):
+        _delete(studio, id)
+    studio.workspace.delete(name)
+    _delete(studio, id)
+    with pytest.raises(MissingError):
+        _delete(studio, id)
 
 
 def test_a_recipe_is_refused_for_it_names_files():
@@ -365,6 +388,8 @@ def test_a_new_file_becomes_a_run_in_few_clicks(tmp_path, reviews, cache, place:
             page.click(".bar button")
             page.wait_for_url("**/runs/reviews/live")
             assert inside.foreign() == [] and inside.complaints == []
+            page = inside.page("/new")
+            assert violations(page) == [] and overflow(page) == 0
     jobs, folder = Jobs(tmp_path), tmp_path / "runs" / "reviews"
     assert jobs.state("reviews") == "running"  # though the studio was killed
     with chromium() as browser, warm_studio(place, tmp_path, cache) as server, visitor(browser, server) as inside:

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from kamerton.core.errors import DataError, Fault
+from kamerton.core.errors import DataError, Fault, RunError
 from kamerton.core.messages import Wording, msg
 from kamerton.core.preparation import PreparationRequest
 from kamerton.runs.recipe import resolve
@@ -50,13 +50,15 @@ PLANS: Mapping[str, tuple[Wording, Wording]] = {
 }
 """What each choice is called, and why one would take it."""
 CHOSEN = "balanced"
+NO_FILE = Fault(msg("there is no such file here"), remedy=msg("send it again"))
 PARTS = ("state", "recognized", "shown", "audit", "plans", "bar")
 """The elements of the page that change while the file is prepared."""
 
 
 async def new(request: Request) -> Response:
-    """`GET /new`: where a file or rows are given."""
-    return await page(request, "new.html.j2", {})
+    """`GET /new`: where a file or rows are given, and those that were given before."""
+    files = await run_sync(studio_of(request).uploads.every)
+    return await page(request, "new.html.j2", {"files": files})
 
 
 async def send(request: Request) -> Response:
@@ -87,7 +89,7 @@ def _prepared(studio: Studio, id: str) -> Prepared:
     found = studio.preparations.read(id) if studio.uploads.is_id(id) else None
     if found is None:
         if studio.uploads.path(id) is None:
-            raise MissingError(Fault(msg("there is no such file here"), remedy=msg("send it again")))
+            raise MissingError(NO_FILE)
         studio.preparations.begin(id, PreparationRequest(str(studio.uploads.place(id))))
         found = studio.preparations.read(id)
     if found is None:
@@ -174,6 +176,25 @@ def _clean(studio: Studio, id: str, rows: tuple[int, ...]) -> str:
     return new
 
 
+async def delete(request: Request) -> Response:
+    """`POST /new/ID/delete`: delete a file, and what is known of it; runs have copies of their rows."""
+    await run_sync(_delete, studio_of(request), request.path_params["id"])
+    return RedirectResponse("/new", 303)
+
+
+def _delete(studio: Studio, id: str) -> None:
+    path = studio.uploads.path(id)
+    if path is None:
+        raise MissingError(NO_FILE)
+    for name in studio.workspace.names():
+        run = studio.workspace.run(name)
+        if not run.has_split and Path(run.recipe.data.path) == path:
+            rule = msg("the run '{run}' has not read this file yet", run=name)
+            raise RunError(Fault(rule, path.name, msg("delete the run first")))
+    studio.preparations.forget(id)
+    studio.uploads.delete(id)
+
+
 async def start(request: Request) -> Response:
     """`POST /new/ID/start`: make the run that was chosen, and put it into the queue; else show what is wrong."""
     studio, id, form = studio_of(request), request.path_params["id"], await form_of(request)
@@ -210,4 +231,5 @@ ROUTES: Sequence[Route] = (
     Route("/new/{id}/cancel", cancel, methods=["POST"]),
     Route("/new/{id}/clean", clean, methods=["POST"]),
     Route("/new/{id}/start", start, methods=["POST"]),
+    Route("/new/{id}/delete", delete, methods=["POST"]),
 )

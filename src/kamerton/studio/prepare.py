@@ -19,7 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from kamerton.core.children import own_environment
 from kamerton.core.errors import Fault, KamertonError, RunError
-from kamerton.core.files import write_json
+from kamerton.core.files import remove, write_json
 from kamerton.core.locks import holder_of
 from kamerton.core.message_json import from_json, to_json
 from kamerton.core.messages import msg
@@ -150,6 +150,12 @@ class Preparations:
                 os.killpg(pid, signal.SIGTERM)
         if child:
             child.wait()
+
+    def forget(self, id: str) -> None:
+        """End the work on a file, and remove what is known of it."""
+        self.stop(id)
+        self._children.pop(id, None)
+        remove(self.folder(id))
 
     def read(self, id: str) -> Prepared | None:
         """Return what is known of a file so far; None if it was never prepared."""

@@ -20,7 +20,7 @@ from anyio.to_thread import run_sync
 
 from kamerton.core.errors import DataError, Fault
 from kamerton.core.figures import Figure
-from kamerton.core.files import appearing, remove
+from kamerton.core.files import appearing, hidden, remove
 from kamerton.core.messages import msg
 from kamerton.studio.queue import studio_folder
 
@@ -40,6 +40,18 @@ STRANGE = re.compile(r"[^\w .()+,=@-]+")
 RECIPES = (".yaml", ".yml")
 ID = re.compile(r"[0-9a-f]{16}")
 FIRST_LINES = 20
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A data file that was sent."""
+
+    id: str
+    name: str
+    size: int
+    """Bytes; of a folder, those of the files in it."""
+    sent: float
+    """When it came, in seconds since 1970."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +82,22 @@ class Uploads:
         """Return the file of an upload; None if there is none of this id."""
         folder = self.folder / id if self.is_id(id) else None
         return next(iter(sorted(folder.iterdir())), None) if folder and folder.is_dir() else None
+
+    def every(self) -> list[Upload]:
+        """Return all files, the last one first."""
+        found = []
+        for folder in self.folder.iterdir():
+            if self.is_id(folder.name) and (path := self.path(folder.name)):
+                size = sum(one.stat().st_size for one in (path, *path.rglob("*")) if one.is_file())
+                found.append(Upload(folder.name, path.name, size, folder.stat().st_mtime))
+        return sorted(found, key=lambda one: -one.sent)
+
+    def delete(self, id: str) -> None:
+        """Delete a file, if there is one of this id."""
+        if self.path(id) is not None:
+            gone = hidden(self.folder / id)
+            self.place(id).rename(gone)
+            remove(gone)
 
     async def receive(self, name: str, length: int | None, blocks: AsyncIterator[bytes]) -> str:
         """Write a file as it arrives, and return its id.
