@@ -16,7 +16,7 @@ from kamerton.runs.run import Run
 from kamerton.runs.underway import CONTENDERS, DATA, TRAINING, UNDERWAY, UnderwayFile, read_underway
 from kamerton.session.new_run import new_run
 from kamerton.tune import story
-from stories import MISTAKE, Place, weights_of
+from stories import DONE, MISTAKE, Place
 
 # of a name that PEFT asks for in every model
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
@@ -50,6 +50,15 @@ def test_the_epoch_under_way_is_asked_for(run):
         ask_to_finish(run)
 
 
+def test_the_command_says_after_which_epoch_training_ends(place: Place):
+    run = Run.create(place.folder / "begun", Recipe())
+    run.record(Started(0, 40, 1, 1, ""))
+    told = place.call("finish", "begun")
+    assert (told.status, "after epoch 1" in told.out) == (DONE, True)
+    assert json.loads(place.call("finish", "begun", "--json").out) == {"run": "begun", "epoch": 1}
+    assert requested_epoch(run.path) == 1
+
+
 @pytest.mark.parametrize("text", ["", "{}", '{"epoch": "2"}', "[2]", '{"epoch'])
 def test_a_file_that_is_no_request_asks_for_nothing(run, text):
     (run.path / REQUEST).write_text(text)
@@ -74,10 +83,6 @@ def test_a_run_that_was_asked_ends_with_its_epoch_after_a_kill_as_well_and_its_r
     assert (events[-1].asked, events[-1].step) == (True, event.step)
     assert run.finished and not (run.path / REQUEST).exists() and not (run.path / UNDERWAY).exists()
     assert run.recipe.remedy.last_step == event.step
-    again = new_run(run.path / "recipe.yaml", place.folder / "again", {})
-    for _ in story(again):
-        pass
-    assert weights_of(again.path) == weights_of(run.path)
     told = place.call("finish", "asked")
     assert (told.status, "training is over" in told.err) == (MISTAKE, True)
 

@@ -162,3 +162,9 @@ def test_the_page_leads_to_the_verdict(inside, server, run, tmp_path):
     run.write_result(done.result)
     page.wait_for_url("**/runs/reviews/verdict", timeout=5000)
     assert (run.path / RESULT).exists()
+
+
+def test_the_page_of_a_run_that_is_deleted_leads_to_the_list(inside, server):
+    page = inside.page(f"/runs/{quote(NAME)}/live")
+    inside.context.request.post(f"{server.address}/runs/{quote(NAME)}/delete", headers={"Origin": server.address})
+    page.wait_for_url(server.address + "/", timeout=5000)

@@ -4,7 +4,8 @@
     predictions.parquet  forgetting.json  remedies.json  result.json  report.html  seeds/
 
 Files are changed in commits and read with their checksums checked (`runs/changes.py`), so the run is whole after any
-stop. Logs only grow, and each of their lines has a checksum.
+stop. Logs only grow, and each of their lines has a checksum. Beside them are `.progress.json`, by which a run under way
+says what it is at, and `.finish.json`, by which it is asked to end its training: neither is part of the record.
 """
 
 from __future__ import annotations

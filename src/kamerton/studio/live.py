@@ -20,6 +20,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from kamerton.core.errors import KamertonError
 from kamerton.core.messages import Wording, msg
 from kamerton.core.records import Finding, SampleAnswer, Validated
 from kamerton.i18n.language import Language
@@ -284,11 +285,15 @@ async def follow(request: Request) -> Response:
         def make() -> Mapping[str, str]:
             return fragments(language, shown(studio, name, wish))
 
-        async for change in changes(look, make, last_event(request), lambda: studio.stopping):
-            yield change
-            if run.finished and not was_finished:
-                yield {"go": f"/runs/{quote(name)}/verdict"}
-                return
+        try:
+            async for change in changes(look, make, last_event(request), lambda: studio.stopping):
+                yield change
+                if run.finished and not was_finished:
+                    yield {"go": f"/runs/{quote(name)}/verdict"}
+                    return
+        except (KamertonError, FileNotFoundError):  # it was deleted, or damaged: its page says what
+            there = name in await run_sync(studio.workspace.names)
+            yield {"go": f"/runs/{quote(name)}/live" if there else "/"}
 
     return stream(events())
 
