@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
+import anyio
 import html5lib
+import httpx2
 import pytest
 from sacrebleu.metrics import CHRF
 
@@ -23,10 +26,12 @@ from kamerton.runs.run import Run
 from kamerton.statistics.comparison import paired_share_interval
 from kamerton.statistics.intervals import wilson_interval
 from kamerton.studio.again import begin, key_of, offers, recipe_with
+from kamerton.studio.app import make_app
 from kamerton.studio.comparing import beside, differing
 from kamerton.studio.context import Studio
 from kamerton.studio.guard import Session
 from kamerton.studio.kept import Kept
+from kamerton.studio.queue import Queue
 from kamerton.studio.render import render
 from kamerton.studio.rows import PAGE, Asked, RowTable
 from kamerton.studio.verdict import shown
@@ -173,27 +178,30 @@ def parsed(page: str):
     return html5lib.HTMLParser(strict=True, namespaceHTMLElements=False).parse(page)
 
 
-def pages_about(folder: Path, payloads: list[str], name: str) -> list[str]:
-    """All pages about a run whose every text is a stranger's, its name included."""
+def pages_about(folder: Path, payloads: list[str], name: str, other: Path) -> list[str]:
+    """All pages about a run whose every text is a stranger's, its name included; it is compared with another one."""
     studio = studio_of(folder)
     spiked(studio.workspace.runs / name, payloads)
-    other = classification_run(studio.workspace.runs / "other")
-    other.write_recipe(other.recipe.settle({}))
+    shutil.copytree(other, studio.workspace.runs / "other")
     return [verdict_page(studio, name, Asked()), comparison_page(studio, [name, "other"])]
 
 
 @pytest.fixture(scope="module")
-def benign(tmp_path_factory: pytest.TempPathFactory) -> list[object]:
-    return [
-        shape(parsed(page)) for page in pages_about(tmp_path_factory.mktemp("benign"), ["benign"] * TOGETHER, "run")
-    ]
+def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return classification_run(tmp_path_factory.mktemp("other") / "other").path
+
+
+@pytest.fixture(scope="module")
+def benign(tmp_path_factory: pytest.TempPathFactory, other: Path) -> list[object]:
+    folder = tmp_path_factory.mktemp("benign")
+    return [shape(parsed(page)) for page in pages_about(folder, ["benign"] * TOGETHER, "run", other)]
 
 
 @pytest.mark.parametrize("at", range(0, len(PAYLOADS), TOGETHER))
-def test_strangers_words_add_no_element_and_no_attribute(at, benign, tmp_path):
+def test_strangers_words_add_no_element_and_no_attribute(at, benign, other, tmp_path):
     payloads = PAYLOADS[at : at + TOGETHER]
     name = payloads[0].replace("/", "∕").replace("\0", "")[:60].strip(". ") or "run"
-    found = [parsed(page) for page in pages_about(tmp_path, payloads, name)]
+    found = [parsed(page) for page in pages_about(tmp_path, payloads, name, other)]
     assert [shape(page) for page in found] == benign
     for payload in payloads:
         assert " ".join(safe_text(payload).split()) in words(found[0])
@@ -288,6 +296,31 @@ def test_a_result_from_elsewhere_cannot_have_its_code_run_or_leave_the_recipe(tm
     assert registry.refused("evil.module:Class")
     with pytest.raises(RecipeError, match="a number is wanted, got 'many'"):
         recipe_with(recipe, evil[3], "run")
+
+
+def test_a_remedy_begins_a_run_that_waits_in_the_queue(tmp_path, monkeypatch):
+    monkeypatch.setattr(Queue, "start_worker", lambda _: None)
+    shared = Studio(Workspace(tmp_path), Session("x" * 64), "en", "http://127.0.0.1")
+    run = with_remedies(classification_run(shared.workspace.runs / "my run?"))
+
+    async def ask() -> tuple[str, httpx2.Response, httpx2.Response]:
+        transport = httpx2.ASGITransport(make_app(shared))
+        cookies, headers = {shared.session.cookie: "x" * 56}, {"Origin": "http://127.0.0.1"}
+        async with httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1", cookies=cookies) as client:
+            page = (await client.get("/runs/my%20run%3F/verdict")).text
+            offer = page.partition('name="offer" value="')[2].partition('"')[0]
+            again = "/runs/my%20run%3F/again"
+            begun = await client.post(again, data={"offer": offer}, headers=headers)
+            return page, begun, await client.post(again, data={"offer": "0" * 16}, headers=headers)
+
+    page, begun, refused = anyio.run(ask)
+    assert 'action="/runs/my%20run%3F/again"' in page
+    assert (begun.status_code, begun.headers["location"]) == (303, "/runs/my%20run%3F-2/live")
+    assert refused.status_code == 422 and "not offered any more" in refused.text
+    assert shared.jobs.state("my run?-2") == "waiting"
+    new = shared.workspace.run("my run?-2").recipe
+    assert new.remedy.names == ("auto",)  # the first offer: the run forgot a little
+    assert new.data.path == run.recipe.data.path
 
 
 def test_runs_beside_each_other_are_compared_in_pairs(tmp_path):

@@ -116,6 +116,7 @@ def read_content(run: Run, outcome: Outcome, tables: RunTables) -> dict[str, Any
     state = {name: value for name, value in as_json(run.state).items() if name not in SHOWN_ELSEWHERE}
     page = {
         "name": run.path.resolve().name,
+        "recipe": recipe,
         "outcome": outcome,
         "confidence": recipe.evaluate.confidence,
         "forest": forest(outcome),

@@ -42,10 +42,10 @@ def judged(run: Run) -> JudgedRun:
     Raises:
         RunError: it is not finished, or damaged.
     """
-    outcome, tables, recipe = read_outcome(run), RunTables(run), run.recipe
-    possible = RowTable.possible(tables)
-    table = RowTable(tables, outcome, recipe.evaluate.confidence, recipe.seed) if possible else None
+    outcome, tables = read_outcome(run), RunTables(run)
     content = read_content(run, outcome, tables)
+    recipe, possible = content["recipe"], RowTable.possible(tables)
+    table = RowTable(tables, outcome, recipe.evaluate.confidence, recipe.seed) if possible else None
     tables.drop_parts()
     offered = offers(outcome, content["findings"], recipe)
     return JudgedRun(content, table, offered, against_forgetting(outcome, recipe))
