@@ -180,7 +180,8 @@ def main() -> None:
     text = "\n".join([*lines, ""])
     print(text)
     if given.out:
-        before, _, _ = given.out.read_text("utf-8").partition(INTRODUCTION[0])
+        page = given.out.read_text("utf-8") if given.out.exists() else ""
+        before, _, _ = page.partition(INTRODUCTION[0])
         given.out.write_text(before + text, encoding="utf-8")
     sys.exit("**" in text)
 
