@@ -45,7 +45,7 @@ from synthetic_run import REVIEWS, classification_run, generation_run
 
 SLOW = 60_000
 """Milliseconds for what loads a model on a machine that is busy."""
-SCHEMES = [("light", "en", PHONE), ("dark", "ru", PHONE), ("dark", "en", DESK), ("light", "ru", DESK)]
+SCHEMES = [("light", "en", PHONE), ("dark", "ru", DESK)]
 HOSTILE = "</textarea><img src=x onerror=alert(1)> \u202e {{ 7*7 }} \"'"
 
 
@@ -294,6 +294,9 @@ def test_a_model_is_tried_beside_its_base_on_a_test_row_and_rated_with_one_key(s
     assert page.inner_text("#told") == "kept in decoder.jsonl: 1 judgment"
     [line] = (server.folder / "runs" / "answers" / "ratings" / "decoder.jsonl").read_text("utf-8").splitlines()
     assert json.loads(line)["winner"] == "decoder" and json.loads(line)["prompt"] == row.text
+    page.click("text=What they show so far")
+    assert "not decided between answers and decoder" in page.inner_text("main")
+    page.click("text=Rate on")
     with page.expect_download() as download:
         page.click("#kept a")
     assert Path(download.value.path()).read_text("utf-8") == line + "\n"

@@ -88,7 +88,7 @@ def tune(
 
 
 def ab(log: str | Path, *, first: str | None = None, margin: float = 0.02, confidence: float = 0.95) -> Any:
-    """Run the anytime-valid A/B test on a log, and return a `kamerton.feedback.living.LivingVerdict`.
+    """Run the anytime-valid A/B test on a log, and return a `kamerton.core.outcomes.LivingVerdict`.
 
     Args:
         log: JSON Lines, as `kamerton.feedback.living` describes them.

@@ -224,6 +224,31 @@ class Judged:
 
 
 @dataclass(frozen=True)
+class LivingVerdict:
+    """The result of a log: first arm minus second."""
+
+    first: str
+    second: str
+    outcomes: int
+    pairs: int
+    """Differences that the test uses."""
+    wins: int
+    losses: int
+    ties: int
+    difference: float
+    low: float
+    high: float
+    """End of a confidence sequence, which holds at every look simultaneously."""
+    p_value: float
+    """1 over the largest e-value so far: valid at any time."""
+    e_value: float
+    decision: Literal["first is better", "second is better", "not decided"]
+    decided_at: int | None
+    """The pair at which it was decided."""
+    standing: Standing
+
+
+@dataclass(frozen=True)
 class Diagnosis:
     """Something that training showed."""
 

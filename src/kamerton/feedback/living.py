@@ -15,13 +15,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from kamerton.core.errors import DataError, Fault, Unusable
 from kamerton.core.messages import Joined, Wording, msg
-from kamerton.core.outcomes import Comparison, Standing
+from kamerton.core.outcomes import Comparison, LivingVerdict
 from kamerton.core.readers import opened, parse_json
 from kamerton.evaluate.verdict import stand
 from kamerton.runs.settings import SHOWN
@@ -56,31 +56,6 @@ class Log:
             return np.array([one.get(self.first, 0.0) - one.get(self.second, 0.0) for one in self.outcomes])
         in_first = [self.first in one for one in self.outcomes]
         return match_arms(in_first, [value for one in self.outcomes for value in one.values()])
-
-
-@dataclass(frozen=True)
-class LivingVerdict:
-    """The result of a log: first arm minus second."""
-
-    first: str
-    second: str
-    outcomes: int
-    pairs: int
-    """Differences that the test uses."""
-    wins: int
-    losses: int
-    ties: int
-    difference: float
-    low: float
-    high: float
-    """End of a confidence sequence, which holds at every look simultaneously."""
-    p_value: float
-    """1 over the largest e-value so far: valid at any time."""
-    e_value: float
-    decision: Literal["first is better", "second is better", "not decided"]
-    decided_at: int | None
-    """The pair at which it was decided."""
-    standing: Standing
 
 
 def judge_log(path: Path, *, first: str | None = None, margin: float = 0.02, confidence: float = 0.95) -> LivingVerdict:

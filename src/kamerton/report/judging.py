@@ -1,4 +1,4 @@
-"""The page for blind judging: one self-contained file without network requests that saves its own result."""
+"""Blind judging: its page, one self-contained file without network requests, and what choices and outcomes show."""
 
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from kamerton.core.figures import Figure
 from kamerton.core.messages import Message, msg
-from kamerton.core.outcomes import Judged, Judging, Measure
+from kamerton.core.outcomes import Judged, Judging, LivingVerdict, Measure
 from kamerton.i18n.language import Language
 from kamerton.i18n.voice import voice
 from kamerton.report.html import write_page
@@ -75,3 +75,38 @@ def judged_lines(judged: Judged) -> Iterator[Message]:
 def _share(share: Measure) -> Message:
     value, low, high = (Figure(one, "percent") for one in (share.value, share.low, share.high))
     return msg("{value} ({low} to {high})", value=value, low=low, high=high)
+
+
+def log_lines(verdict: LivingVerdict, confidence: float, margin: float) -> Iterator[Message]:
+    """Yield what a log of outcomes shows, a sentence each.
+
+    Args:
+        verdict: on the log.
+        confidence: of its decision and interval.
+        margin: how much worse still counts as not worse.
+    """
+    first, second = safe_text(verdict.first), safe_text(verdict.second)
+    if verdict.decided_at is None:
+        undecided = "not decided between {first} and {second}; go on, or stop: both are allowed"
+        yield msg(undecided, first=first, second=second)
+    else:
+        better, other = (first, second) if verdict.decision == "first is better" else (second, first)
+        decided = "{better} is better than {other}, since pair {pair}"
+        yield msg(decided, better=better, other=other, pair=verdict.decided_at)
+    yield Message(
+        "{outcomes} outcomes, {pairs} differences: {wins} for {first}, {losses} for {second}, {ties} {ties:tie|ties}",
+        {**vars(verdict), "first": first, "second": second},
+    )
+    difference, low, high = (Figure(one, "signed") for one in (verdict.difference, verdict.low, verdict.high))
+    rule = "difference {difference}; {confidence} interval, valid at every look: {low} to {high}"
+    yield msg(rule, difference=difference, confidence=Figure(confidence, "percent"), low=low, high=high)
+    yield msg(
+        "e-value {e_value}, which decides once it has reached {limit}; anytime p {p}",
+        e_value=Figure(verdict.e_value),
+        limit=Figure(1 / (1 - confidence)),
+        p=Figure(verdict.p_value, "probability"),
+    )
+    if verdict.standing == "equivalent":
+        yield msg("equal within {margin}", margin=Figure(margin))
+    elif verdict.standing == "not worse":
+        yield msg("{first} is not worse by more than {margin}", first=first, margin=Figure(margin))

@@ -34,6 +34,8 @@ from kamerton.studio.render import changing, form_of, language_of, page, render,
 KEY = "KAMERTON_KEY"
 """The environment variable of a server's key."""
 CURVE = "curve.html"
+SHOWN = 20
+"""Most commands that the list of a run shows."""
 FORMATS = TypeAdapter(list[FormatChoice])
 SANDBOX = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 """The policy of a page that a command made: it has its look inside, and no script."""
@@ -116,7 +118,8 @@ class CommandKind:
     """Returns what is remembered of it."""
     has_key: bool = False
     """Whether it gets a new key, which is shown once."""
-    needs_model: bool = True
+    needs: Callable[[Run], bool] = lambda run: run.finished and run.model.exists()
+    """Returns whether it can be offered for a run."""
 
 
 def _kamerton(*words: str) -> Callable[[AskedCommand, Path], list[str]]:
@@ -229,7 +232,7 @@ TABLE: Mapping[str, CommandKind] = {
                 FormField("target", msg("Rows to estimate for; twice those given if not"), least=1, most=10**9)
             ],
             lambda _: {"page": CURVE},
-            needs_model=False,
+            needs=lambda run: bool(run.recipe.data.path),
         ),
         CommandKind(
             "evaluate",
@@ -243,14 +246,14 @@ TABLE: Mapping[str, CommandKind] = {
             msg("Verify"),
             msg("Check every file of the run against its checksum, and that its base model is the same."),
             _kamerton("verify"),
-            needs_model=False,
+            needs=lambda _: True,
         ),
         CommandKind(
             "report",
             msg("Report"),
             msg("Write the report and the model card anew, in the language of this page."),
             _kamerton("report"),
-            needs_model=False,
+            needs=lambda run: run.finished,
         ),
     )
 }
@@ -321,12 +324,12 @@ async def show(request: Request) -> Response:
 
 
 def _shown(asked: CommandRequest) -> Mapping[str, object]:
-    started = asked.commands.all(asked.name)
+    started = asked.commands.all(asked.name)[:SHOWN]
     run = Run(asked.folder)
     return {
         "run": asked.studio.listing.one(asked.name),
         "what": asked,
-        "kinds": [kind for kind in TABLE.values() if run.model.exists() or not kind.needs_model],
+        "kinds": [kind for kind in TABLE.values() if kind.needs(run)],
         "titles": {**{word: kind.title for word, kind in TABLE.items()}, EXPORTING.word: EXPORTING.title},
         "fields": {word: kind.fields(asked.studio, asked.name) for word, kind in TABLE.items()},
         "formats": asked.formats(),

@@ -161,7 +161,8 @@ async def result(request: Request) -> Response:
     if not judges:
         raise DataError(Fault(msg("no choice was made"), remedy=msg("judge some pairs first")))
     judged = await run_sync(judge_choices, judges)
-    return await page(request, "judged.html.j2", {"bench": bench, "judged": judged, "lines": [*judged_lines(judged)]})
+    values = {"first": judged.first, "second": judged.second, "lines": [*judged_lines(judged)], "bench": bench}
+    return await page(request, "judged.html.j2", values)
 
 
 async def choices(request: Request) -> Response:

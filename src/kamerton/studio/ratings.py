@@ -108,6 +108,11 @@ class RatingFile:
         """What it is called in addresses."""
         return self.path.name
 
+    @property
+    def alone(self) -> bool:
+        """Whether its answers stood beside no others, so that nothing can be compared."""
+        return self.path.stem == ALONE
+
 
 def rating_files(run: Path) -> list[RatingFile]:
     """Return the files of a run, by name."""

@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
@@ -21,8 +22,10 @@ from kamerton.core.errors import Fault, KamertonError, RunError
 from kamerton.core.messages import Wording, msg
 from kamerton.core.outcomes import Answers
 from kamerton.core.records import Example
+from kamerton.feedback.living import judge_log
 from kamerton.i18n.voice import voice
 from kamerton.report.content import classes
+from kamerton.report.judging import log_lines
 from kamerton.report.outcome import named, read_outcome
 from kamerton.runs.logs import whole_lines
 from kamerton.runs.run import MODEL, Run
@@ -239,6 +242,18 @@ async def file(request: Request) -> Response:
     )
 
 
+async def result(request: Request) -> Response:
+    """`GET /runs/NAME/ratings/FILE/result`: which model the ratings show to be better, valid at every look."""
+    found, trial = _file(request), TryRequest.of(request)
+    settings = Run(trial.folder).recipe.evaluate
+    verdict = await run_sync(
+        partial(judge_log, found.path, first=trial.name, margin=settings.margin, confidence=settings.confidence)
+    )
+    lines = [*log_lines(verdict, settings.confidence, settings.margin)]
+    values = {"first": verdict.first, "second": verdict.second, "lines": lines, "back": trial.own("try")}
+    return await page(request, "judged.html.j2", values)
+
+
 async def use(request: Request) -> Response:
     """`POST /runs/NAME/ratings/FILE`: prepare a run that learns from a file of ratings."""
     found, uploads = _file(request), Uploads(studio_of(request).workspace.folder)
@@ -262,4 +277,5 @@ ROUTES: Sequence[Route] = (
     Route(f"/runs/{{name}}/{FOLDER}", say, methods=["POST"]),
     Route(f"/runs/{{name}}/{FOLDER}/{{file}}", file),
     Route(f"/runs/{{name}}/{FOLDER}/{{file}}", use, methods=["POST"]),
+    Route(f"/runs/{{name}}/{FOLDER}/{{file}}/result", result),
 )

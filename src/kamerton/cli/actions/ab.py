@@ -1,6 +1,5 @@
 """What `kamerton ab` does."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 from rich.table import Table
@@ -8,12 +7,12 @@ from rich.table import Table
 from kamerton.cli.output import open_console, print_json
 from kamerton.core.figures import Figure
 from kamerton.core.message_json import to_json
-from kamerton.core.messages import Message, msg
-from kamerton.feedback.living import LivingVerdict, judge_log
+from kamerton.core.messages import msg
+from kamerton.feedback.living import judge_log
 from kamerton.feedback.simulate import Simulated, simulate
 from kamerton.i18n.language import Language
 from kamerton.i18n.voice import Voice, voice
-from kamerton.text.safe import safe_text
+from kamerton.report.judging import log_lines
 
 PLANTED = (0.0, 0.1, 0.2, 0.3, 0.5, 0.8)
 """True differences that are simulated, as shares of the disagreement: none, and up to nearly all."""
@@ -40,38 +39,10 @@ def run(
     if json:
         print_json(to_json(verdict))
     else:
-        print("\n".join(map(speaker.render, _lines(verdict, confidence, margin))))
+        print("\n".join(map(speaker.render, log_lines(verdict, confidence, margin))))
     if require == "ship":
         return verdict.decision == "first is better"
     return require is None or verdict.standing in ("better", "equivalent", "not worse")
-
-
-def _lines(verdict: LivingVerdict, confidence: float, margin: float) -> Iterator[Message]:
-    first, second = safe_text(verdict.first), safe_text(verdict.second)
-    if verdict.decided_at is None:
-        undecided = "not decided between {first} and {second}; go on, or stop: both are allowed"
-        yield msg(undecided, first=first, second=second)
-    else:
-        better, other = (first, second) if verdict.decision == "first is better" else (second, first)
-        decided = "{better} is better than {other}, since pair {pair}"
-        yield msg(decided, better=better, other=other, pair=verdict.decided_at)
-    yield Message(
-        "{outcomes} outcomes, {pairs} differences: {wins} for {first}, {losses} for {second}, {ties} {ties:tie|ties}",
-        {**vars(verdict), "first": first, "second": second},
-    )
-    difference, low, high = (Figure(one, "signed") for one in (verdict.difference, verdict.low, verdict.high))
-    rule = "difference {difference}; {confidence} interval, valid at every look: {low} to {high}"
-    yield msg(rule, difference=difference, confidence=Figure(confidence, "percent"), low=low, high=high)
-    yield msg(
-        "e-value {e_value}, which decides once it has reached {limit}; anytime p {p}",
-        e_value=Figure(verdict.e_value),
-        limit=Figure(1 / (1 - confidence)),
-        p=Figure(verdict.p_value, "probability"),
-    )
-    if verdict.standing == "equivalent":
-        yield msg("equal within {margin}", margin=Figure(margin))
-    elif verdict.standing == "not worse":
-        yield msg("{first} is not worse by more than {margin}", first=first, margin=Figure(margin))
 
 
 def _simulate(looks: int, disagreement: float, trials: int, confidence: float, json: bool, voice: Voice) -> None:
