@@ -275,6 +275,16 @@ def test_a_report_without_predictions_of_the_rival_or_training_steps_still_stand
     assert "No training step was recorded" in words(section(parsed(run), "learning"))
 
 
+def test_a_report_of_a_run_without_answers_and_dynamics_still_stands(tmp_path):
+    run = classification_run(tmp_path / "run")
+    with run.changing() as change:
+        for name in ("predictions.parquet", "data/cartography.parquet", "data/ledger.parquet"):
+            change.remove(name)
+    page = parsed(run)
+    assert "No row was dropped, and none was cut." in words(section(page, "data"))
+    assert "confusion" not in [element.get("id") for element in page.iter("section")]
+
+
 # ── hostile data ──────────────────────────────────────────────────────────────────────────────
 
 

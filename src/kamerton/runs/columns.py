@@ -63,17 +63,17 @@ class Columns:
 
     def where(self, name: str, values: Sequence[object]) -> Columns:
         """Return the rows that have one of some values in a column."""
+        if not len(self):
+            return self
         found = object.__new__(Columns)
         mask = pc.is_in(self._table.column(name), value_set=pa.array(values, self._table.schema.field(name).type))
         found._table = self._table.filter(mask)
         return found
 
-    def distinct(self, name: str) -> list[Any]:
-        """Return the different values of a column, in the order in which they come."""
-        return list(pc.unique(self._table.column(name)).to_pylist())
-
     def counts(self, *names: str) -> Counter[tuple[Any, ...]]:
         """Count the rows by their values in some columns."""
+        if not len(self):
+            return Counter()
         names = tuple(name for name in names if name in self._table.column_names)
         counted = self._table.group_by(list(names), use_threads=False).aggregate([([], "count_all")])
         rows = zip(*(counted.column(name).to_pylist() for name in names), strict=True)

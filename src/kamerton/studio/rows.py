@@ -244,9 +244,10 @@ class RowTable:
     def _statistics(self, at: int) -> tuple[np.ndarray, np.ndarray]:
         """Count both contenders' answers together: `[rows, k]` each, in the same columns."""
         if at not in self._counted:
-            answers = [*self.tuned.predictions, *self._answers(self.others[at]).predictions]
-            tuned, other = np.split(self.metric.statistics([*self.golds, *self.golds], answers), 2)
-            self._counted[at] = tuned, other
+            pairs = zip(self.tuned.predictions, self._answers(self.others[at]).predictions, strict=True)
+            golds = [gold for gold in self.golds for _ in range(2)]
+            counts = self.metric.statistics(golds, [answer for pair in pairs for answer in pair])
+            self._counted[at] = counts[0::2], counts[1::2]
         return self._counted[at]
 
     def _right(self, answers: Answers) -> np.ndarray:

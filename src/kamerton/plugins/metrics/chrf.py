@@ -1,5 +1,8 @@
 """chrF: overlap of character n-grams, the first choice for generated text in an inflected language."""
 
+from collections import Counter
+from collections.abc import Sequence
+from functools import lru_cache
 from importlib.metadata import version
 from typing import ClassVar
 
@@ -11,6 +14,8 @@ from kamerton.core.records import Prediction
 from kamerton.plugins.metrics._base import RowCounts
 
 ORDER = 6
+RECENT = 4
+"""Texts whose n-grams are kept: answers to one row often are the right one, or the same."""
 BETA2 = 4.0
 """Recall counts beta = 2 times as much as precision, hence the name chrF2."""
 
@@ -30,9 +35,8 @@ class Chrf(RowCounts):
 
         Those of the answer count only where the gold one is long enough to have any.
         """
-        counts = []
-        sides = (extract_all_char_ngrams(text, ORDER) for text in (prediction.text, gold))
-        for given, wanted in zip(*sides, strict=True):
+        counts: list[float] = []
+        for given, wanted in zip(_ngrams(prediction.text), _ngrams(gold), strict=True):
             counts += [given.total() if wanted else 0, wanted.total(), (given & wanted).total()]
         return counts
 
@@ -45,3 +49,10 @@ class Chrf(RowCounts):
         recall = np.where(used, shared / np.maximum(wanted, 1), 0).sum(axis=-1) / orders
         weight = BETA2 * precision + recall
         return (1 + BETA2) * precision * recall / np.where(weight > 0, weight, 1.0)
+
+
+@lru_cache(RECENT)
+def _ngrams(text: str) -> Sequence[Counter[str]]:
+    """Count the n-grams of each order; the counters are not to be changed."""
+    grams: Sequence[Counter[str]] = extract_all_char_ngrams(text, ORDER)
+    return grams
