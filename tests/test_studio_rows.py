@@ -164,8 +164,8 @@ def studio_of(folder: Path) -> Studio:
 
 def verdict_page(studio: Studio, name: str, asked: Asked) -> str:
     values = shown(studio, studio.workspace.run(name), asked)
-    path = f"/runs/{quote(name)}/verdict"
-    return render("en", "verdict.html.j2", {"path": path, "here": path, **values})
+    path = f"/runs/{name}/verdict"
+    return render("en", "verdict.html.j2", {"path": path, "here": quote(path), **values})
 
 
 def comparison_page(studio: Studio, names: list[str]) -> str:
