@@ -196,6 +196,14 @@ def test_a_queue_goes_on_after_the_machine_was_switched_off(jobs):
     assert (noted(jobs), jobs.state("a")) == (["b"], "stopped")
 
 
+def test_a_run_that_is_deleted_under_way_does_not_end_the_queue(jobs):
+    jobs.enqueue(scripted(jobs, "a", "rm -r runs/a; echo a >> noted; sleep 0.3"))
+    until(lambda: noted(jobs))
+    jobs.enqueue(scripted(jobs, "b", "echo b >> noted"))
+    until(lambda: jobs.queue.worker is None)
+    assert (noted(jobs), list(jobs.states())) == (["a", "b"], ["b"])
+
+
 def test_a_damaged_queue_is_named(jobs):
     scripted(jobs, "a", "")
     with jobs.queue.changing():

@@ -204,11 +204,11 @@ def _start(queue: Queue, job: QueuedJob) -> subprocess.Popen[bytes]:
 
 
 def _await(queue: Queue, process: subprocess.Popen[bytes]) -> None:
-    """Wait for the end of a training, and note it before the system may give its number to another process."""
-    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    """Wait for the end of a training, and note it."""
+    status = process.wait()
     with queue.changing() as jobs:
-        job = next(job for job in jobs.values() if job.pid == process.pid)
-        jobs[job.run] = replace(job, ended=time.time(), status=process.wait())
+        for job in [job for job in jobs.values() if job.at_work]:  # none if its run was deleted meanwhile
+            jobs[job.run] = replace(job, ended=time.time(), status=status)
 
 
 if __name__ == "__main__":
