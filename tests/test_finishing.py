@@ -11,6 +11,7 @@ from kamerton.core.errors import RunError
 from kamerton.core.messages import msg
 from kamerton.core.records import Progress, Saved, Stage, Started, Stepped, Stopped, Validated
 from kamerton.runs.finishing import REQUEST, ask_to_finish, is_asked_to_end, requested_epoch
+from kamerton.runs.mirror import MARK
 from kamerton.runs.recipe import Recipe
 from kamerton.runs.run import Run
 from kamerton.runs.underway import CONTENDERS, DATA, TRAINING, UNDERWAY, UnderwayFile, read_underway
@@ -57,6 +58,14 @@ def test_the_command_says_after_which_epoch_training_ends(place: Place):
     assert (told.status, "after epoch 1" in told.out) == (DONE, True)
     assert json.loads(place.call("finish", "begun", "--json").out) == {"run": "begun", "epoch": 1}
     assert requested_epoch(run.path) == 1
+
+
+def test_a_copy_of_a_run_that_trains_elsewhere_takes_no_request(run):
+    run.record(Started(0, 40, 1, 1, ""))
+    (run.path / MARK).write_text('{"address": "s3://bucket/run", "writer": "w", "number": 1}')
+    with pytest.raises(RunError, match="no process of this machine"):
+        ask_to_finish(Run(run.path))
+    assert requested_epoch(run.path) is None
 
 
 @pytest.mark.parametrize("text", ["", "{}", '{"epoch": "2"}', "[2]", '{"epoch'])

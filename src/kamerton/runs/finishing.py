@@ -23,8 +23,10 @@ def ask_to_finish(run: Run) -> int:
     """Ask to end training after the epoch under way; return that epoch, counted from 1.
 
     Raises:
-        RunError: training has not begun, or is over.
+        RunError: training has not begun, or is over; or the run is at an address, and nobody here is at work on it.
     """
+    if run.mirror and run.files.holder is None:  # this folder is a copy, which the training elsewhere does not see
+        raise _refusal(run, msg("no process of this machine is at work on it"))
     events = run.events()
     if run.model.exists() or (events and isinstance(events[-1], Stopped)):
         raise _refusal(run, msg("training is over"))
