@@ -8,12 +8,13 @@ import shutil
 import signal
 import socket
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import httpx2
 import pytest
 
-from kamerton.studio.processes import Commands
+from kamerton.studio.processes import Commands, StartedCommand
 from stories import Place
 from studio_browser import (
     DESK,
@@ -142,6 +143,22 @@ def test_a_dialled_run_a_score_and_a_page_are_made(outliving, inside):
     page.click("button:has-text('Start: Dial')")
     page.click("text=To the new run", timeout=SLOW)
     assert page.inner_text("h1") == "head-dialled"
+
+
+def test_a_page_that_a_command_made_has_its_look_and_no_script(outliving, inside):
+    place = outliving.folder / ".studio" / "commands" / "0-curve"
+    place.mkdir()
+    made = StartedCommand("0-curve", "head", "curve", ("kamerton", "curve"), 0.0, {"page": "curve.html"})
+    (place / "command.json").write_text(json.dumps(asdict(made)))
+    (place / "end.json").write_text('{"status": 0}')
+    (place / "curve.html").write_text(
+        "<!doctype html><title>c</title><style>h1 { color: rgb(1, 2, 3) }</style><h1>Curve</h1>"
+        "<script>document.querySelector('h1').textContent = 'run'</script>"
+    )
+    page = inside.page("/runs/head/commands/0-curve")
+    page.click("text=Open the page that it made")
+    assert page.inner_text("h1") == "Curve"
+    assert page.eval_on_selector("h1", "one => getComputedStyle(one).color") == "rgb(1, 2, 3)"
 
 
 def test_what_fails_says_so_and_is_remembered(outliving, inside):

@@ -350,6 +350,7 @@ def test_what_a_page_may_not_ask_is_refused(server, inside):
     ):
         assert page.request.post(server.address + path, headers=origin, data="{}").status == status, path
     assert page.request.get(server.address + "/runs/answers/ratings/..%2fresult.json").status == 404
+    assert page.request.get(server.address + "/runs/answers/try?row=100000").status == 404
     text = page.request.get(server.address + "/runs/answers/try").text()
     assert "Bearer" not in text and "KEY" not in text
 
@@ -391,6 +392,8 @@ def test_judging_works_without_scripts(browser, server, inside):
 @needs_browser
 @pytest.mark.parametrize(("scheme", "language", "width"), SCHEMES)
 def test_pages_are_accessible(browser, server, inside, scheme, language, width):
+    page = inside.page("/judge?run=reviews&judge=Z")
+    page.click("button[value=tie]")  # so that there is a result
     link = inside.page().request.post(server.address + "/link", headers={"Origin": server.address})
     address = link.text().partition('class="link">')[2].partition("<")[0]
     options = {"viewport": {"width": width, "height": 800}, "color_scheme": scheme, "locale": language}

@@ -37,7 +37,10 @@ CURVE = "curve.html"
 SHOWN = 20
 """Most commands that the list of a run shows."""
 FORMATS = TypeAdapter(list[FormatChoice])
-SANDBOX = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+SANDBOX = (
+    "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
+)
 """The policy of a page that a command made: it has its look inside, and no script."""
 DOWNLOADS: Mapping[str, Wording] = {
     "report.html": msg("the report"),

@@ -97,7 +97,9 @@ class DoorGuard:
         async def marked(message: Message) -> None:
             if message["type"] == "http.response.start":
                 kept = [] if scope["path"].startswith(STATIC) else [(b"cache-control", b"no-store")]
-                message["headers"] = [*message["headers"], *_SAFE, *kept]
+                own = {name.lower() for name, _ in message["headers"]}  # a page that a command made has its own policy
+                usual = [one for one in (*_SAFE, *kept) if one[0] not in own]
+                message["headers"] = [*message["headers"], *usual]
             await send(message)
 
         status = self._status(scope)

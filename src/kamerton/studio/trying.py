@@ -36,6 +36,7 @@ from kamerton.studio.ratings import FOLDER, PreferredAnswer, RatingFile, RightAn
 from kamerton.studio.render import body_of, language_of, page, render
 from kamerton.studio.serving import ServedChild, models_of, words_for
 from kamerton.studio.uploads import Uploads, plain_name
+from kamerton.studio.workspace import MissingError
 
 ENDPOINTS = ("chat/completions", "completions", "classify", "messages")
 """What pages may ask a model."""
@@ -144,12 +145,16 @@ def _shown(trial: TryRequest, row: str) -> Mapping[str, object]:
     }
 
 
-def find_row(run: Run, id: int) -> ShownRow | None:
-    """Return a test row with what every contender answered; None if there is none of this id."""
+def find_row(run: Run, id: int) -> ShownRow:
+    """Return a test row with what every contender answered.
+
+    Raises:
+        MissingError: there is none of this id.
+    """
     examples = run.read_split().test
     example = next((one for one in examples if one.id == id), None)
     if example is None:
-        return None
+        raise MissingError(Fault(msg("the run has no such test row")))
     labels, best = classes([one.gold for one in examples]), read_outcome(run).verdict.against
     found = [_recorded(example, answers, bool(labels), best) for answers in run.read_answers()]
     return ShownRow(example, tuple(one for one in found if one))

@@ -37,7 +37,9 @@ function way() {
 
 async function write(place, endpoint, body) {
   place.textContent = "";
+  place.classList.remove("blank");
   for await (const piece of pieces(await asked(endpoint, { ...body, stream: true }))) place.textContent += piece;
+  place.classList.toggle("blank", !place.textContent.trim());
   return place.textContent;
 }
 
