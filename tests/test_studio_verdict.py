@@ -13,7 +13,9 @@ VERDICT, COMPARISON = "/runs/reviews/verdict?show=better", "/compare?run=reviews
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     folder = tmp_path_factory.mktemp("studio")
-    classification_run(folder / "runs" / "reviews")
+    reviews = classification_run(folder / "runs" / "reviews")
+    remedy = {"name": "underfitting", "evidence": "the loss hardly fell", "remedy": "--learning-rate 0.0003"}
+    reviews.write_result(reviews.result | {"diagnosis": [remedy | {"changes": [{"train.learning_rate": 0.0003}]}]})
     longer = classification_run(folder / "runs" / "longer")
     longer.write_recipe(longer.recipe.model_copy(update={"seed": 8}))
     generation_run(folder / "runs" / "requests")
