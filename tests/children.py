@@ -185,6 +185,9 @@ def _serve_commands(server: socket.socket) -> None:
         if not pid:
             connection.close()
             _be_command(json.loads(request), streams)
+        with suppress(BrokenPipeError, ConnectionResetError):
+            connection.sendall(str(pid).encode())
+            connection.recv(2)  # it knows whom to hand Ctrl-C on to
         status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         with suppress(BrokenPipeError):  # who waited was killed
             connection.sendall(str(status).encode())
