@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports huggingface_hub, which reads it once
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
@@ -18,6 +19,7 @@ import torch
 import tiny_models
 from children import Nursery
 from stories import Place, write_answers, write_reviews
+from studio_browser import Server, Visitor, chromium, visitor
 
 torch.set_num_threads(1)  # the models are tiny: a second thread would only wait for work, and burn time at it
 # The same examples every time, however busy the machine is.
@@ -66,3 +68,18 @@ def place(
     write_reviews(folder / "reviews.csv")
     write_answers(folder / "answers.jsonl")
     return Place(folder, nursery)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium, for one file: its loop would be in the way of tests that run loops of their own."""
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def inside(browser: Any, server: Server) -> Iterator[Visitor]:
+    """A browser that the studio of a file, its fixture `server`, has let in; it asks nobody else for anything."""
+    with visitor(browser, server) as found:
+        yield found
+    assert found.foreign() == []

@@ -8,7 +8,6 @@ import pytest
 from studio_browser import (
     DESK,
     PHONE,
-    chromium,
     faults_of_html,
     needs_browser,
     overflow,
@@ -26,18 +25,6 @@ def server(tmp_path_factory):
     generation_run(folder / "runs" / "docstrings <b>")
     with studio(folder) as started:
         yield started
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def inside(browser, server):
-    with visitor(browser, server) as found:
-        yield found
 
 
 def test_nobody_is_let_in_without_the_link(server):

@@ -15,7 +15,6 @@ from kamerton.runs.run import RESULT, Run
 from studio_browser import (
     DESK,
     PHONE,
-    chromium,
     faults_of_html,
     needs_browser,
     overflow,
@@ -44,18 +43,6 @@ def server(tmp_path_factory):
     yield started
     if started.process.poll() is None:
         assert started.kill(15) == 0
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def inside(browser, server):
-    with visitor(browser, server) as found:
-        yield found
 
 
 @pytest.fixture

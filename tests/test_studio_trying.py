@@ -34,7 +34,6 @@ from studio_browser import (
     LINK,
     PHONE,
     Server,
-    chromium,
     faults_of_html,
     needs_browser,
     overflow,
@@ -258,19 +257,6 @@ def server(place: Place, tmp_path_factory):
     child.kill(signal.SIGTERM, group=False)
     ended = child.wait()
     assert ended.status == 0 and "Traceback" not in ended.said, ended.said
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def inside(browser, server):
-    with visitor(browser, server) as found:
-        yield found
-    assert found.foreign() == []
 
 
 @needs_browser

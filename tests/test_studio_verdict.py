@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from studio_browser import DESK, PHONE, chromium, faults_of_html, needs_browser, overflow, studio, violations, visitor
+from studio_browser import DESK, PHONE, faults_of_html, needs_browser, overflow, studio, violations, visitor
 from synthetic_run import classification_run, generation_run
 
 VERDICT, COMPARISON = "/runs/reviews/verdict?show=better", "/compare?run=reviews&run=longer"
@@ -21,18 +21,6 @@ def server(tmp_path_factory):
     generation_run(folder / "runs" / "requests")
     with studio(folder) as started:
         yield started
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def inside(browser, server):
-    with visitor(browser, server) as found:
-        yield found
 
 
 @pytest.fixture(scope="module")
