@@ -34,7 +34,7 @@ def faulty(outcomes) -> list[str]:
 
 
 def test_after_a_kill_in_any_stage_a_run_ends_as_if_undisturbed(arena):
-    assert not faulty(kills(arena, kind_of("remedy: dial"), every=263))
+    assert not faulty(kills(arena, kind_of("tune, full"), every=149))
 
 
 def test_after_a_kill_the_same_command_again_leaves_one_cleaned_copy(arena):
@@ -42,8 +42,8 @@ def test_after_a_kill_the_same_command_again_leaves_one_cleaned_copy(arena):
 
 
 def test_a_full_disk_is_told_and_costs_nothing(arena):
-    assert not faulty(full_disk(arena, kind_of("tune, full"), every=230))
+    assert not faulty(full_disk(arena, kind_of("tune, full"), every=347))
 
 
 def test_no_damage_to_a_file_passes_unnoticed(arena):
-    assert not faulty(corruptions(arena, kind_of("tune, full"), 37, [READERS[0], VERIFY]))
+    assert not faulty(corruptions(arena, kind_of("tune, full"), 53, [READERS[0], VERIFY]))

@@ -45,10 +45,6 @@ def judged(n: int) -> dict[str, object]:
     return {"text": words(18_000 if n % 3 == 0 else 20, n), "label": ("bad", "good")[n % 2]}
 
 
-def rated(n: int) -> dict[str, object]:
-    return {"text": words(18_000 if n % 6 == 0 else 20, n), "number": n % 5 + 0.5}
-
-
 def questioned(n: int) -> dict[str, object]:
     return {"context": f"{words(3000 if n % 3 == 0 else 20, n)} Anna lives in Oslo{n}.", "question": "Where is Anna?",
             "answer": f"Oslo{n}"}  # fmt: skip
@@ -64,9 +60,7 @@ def plain(n: int) -> dict[str, object]:
 
 CASES: dict[str, tuple[str, str, str, Callable[[int], dict[str, object]], dict[str, object]]] = {
     "a prompt of 4,000 tokens and an answer of 1,000": ("instruction", "lora", "far", asked, {"train.epochs": 1}),
-    "a document that is cut": ("text-classification", "full", "encoder", judged, {}),
     "a document in windows": ("text-classification", "head", "encoder", judged, {"data.too_long": "window"}),
-    "a number of a document": ("regression", "lora", "encoder", rated, {"data.too_long": "window"}),
     "a question about a long text": ("question-answering", "last-layers", "encoder", questioned, {}),
     "a summary of a document": ("summarization", "full", "seq2seq", told, {}),
     "plain text in blocks": ("language-modeling", "prompt-tuning", "decoder", plain, {}),

@@ -255,7 +255,7 @@ def test_a_rank_stabilized_adapter_keeps_its_scale_and_without_it_the_fault_is_f
 # ── the page's own commands ───────────────────────────────────────────────────────────────────
 
 PAGE = (Path(__file__).parent.parent / "docs" / "export.md").read_text(encoding="utf-8")
-COMMANDS = re.findall(r"^kamerton export (runs/.+)$", PAGE, re.MULTILINE)
+COMMANDS = re.findall(r"^kamerton export (runs/.+ --to .+)$", PAGE, re.MULTILINE)
 [PROGRAM] = re.findall(r"```python\n(.+?)```", PAGE, re.DOTALL)
 needs_all = pytest.mark.skipif(
     not all(map(is_installed, ("xllamacpp", "onnxruntime", "onnxscript"))), reason="an engine is not installed"

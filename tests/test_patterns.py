@@ -126,8 +126,8 @@ def test_every_pattern_takes_linear_time(known: list[Known]) -> None:
 
 
 QUADRATIC = (
-    r"\s*[;|]\s*", r"\s*\[\s*\{?\s*['\"]", r"[%{:][^%{}]*\d{5,}", r"\{(\w+)(?::([^}]*))?\}", r"(?:\s|</?s>|<eos>)+$",
-    r"<title[^>]*>\s*([^<]{1,80})", r"\bpassword\s*[:=](?=[^\s]*\d)[^\s,;]{8,}", r"(a|aa)+$",
+    r"\s*[;|]\s*", r"\s*\[\s*\{?\s*['\"]", r"[%{:][^%{}]*\d{5,}", r"\{(\w+)(?::([^}]*))?\}",
+    r"<title[^>]*>\s*([^<]{1,80})", r"\bpassword\s*[:=](?=[^\s]*\d)[^\s,;]{8,}",
 )  # fmt: skip
 
 

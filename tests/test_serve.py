@@ -85,7 +85,7 @@ def ask(server: Server, model: str, text: str, stream: bool) -> str:
 
 
 def test_adapters_in_one_batch_answer_as_predict_does_whole_or_streamed(server: Server, predicted):
-    jobs = [(name, at, at % 3 == 0) for at in range(24) for name in WRITERS]
+    jobs = [(name, at, at % 3 == 0) for at in range(12) for name in WRITERS]
     with ThreadPoolExecutor(8) as pool:
         said = list(pool.map(lambda job: ask(server, job[0], predicted[job[0]][job[1]][0], job[2]), jobs))
     assert said == [predicted[name][at][1] for name, at, _ in jobs]

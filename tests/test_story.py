@@ -25,7 +25,7 @@ from stories import DONE, INTERRUPTED, MISTAKE, QUICK, RUNS, Place, wait_for, we
 # of a name that PEFT asks for in every model
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 
-KILLS = 10
+KILLS = 3
 
 
 @pytest.fixture(params=RUNS)

@@ -19,7 +19,6 @@ from stories import Place
 from studio_browser import (
     DESK,
     LINK,
-    PHONE,
     Server,
     chromium,
     faults_of_html,
@@ -30,7 +29,7 @@ from studio_browser import (
 )
 
 pytestmark = needs_browser
-SCHEMES = [("light", "en", PHONE), ("dark", "ru", DESK)]
+SCHEMES = [("light", "en", DESK)]
 SLOW = 60_000
 """Milliseconds for what loads a model on a machine that is busy."""
 ENDED = ".state.done, .state.failed, .state.stopped"

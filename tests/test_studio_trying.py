@@ -30,7 +30,6 @@ from kamerton.studio.serving import ModelServer
 from kamerton.studio.workspace import Workspace
 from stories import Place
 from studio_browser import (
-    DESK,
     LINK,
     PHONE,
     Server,
@@ -44,7 +43,7 @@ from synthetic_run import REVIEWS, classification_run, generation_run
 
 SLOW = 60_000
 """Milliseconds for what loads a model on a machine that is busy."""
-SCHEMES = [("light", "en", PHONE), ("dark", "ru", DESK)]
+SCHEMES = [("dark", "ru", PHONE)]
 HOSTILE = "</textarea><img src=x onerror=alert(1)> \u202e {{ 7*7 }} \"'"
 
 

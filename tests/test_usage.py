@@ -79,7 +79,7 @@ def test_the_python_shown_for_a_decoder_runs_and_prints_what_the_model_writes(
     assert len(names["answer"]) > 0
 
 
-@pytest.mark.parametrize("word", ["adapter", "qlora"])
+@pytest.mark.parametrize("word", ["qlora"])
 def test_the_python_shown_gives_the_trained_models_answer_where_loading_needs_more(word, encoder_folder, tmp_path):
     """In a process that has imported nothing before: a type that PEFT does not know, a base in four bits."""
     run = classification_run(tmp_path / "run")
