@@ -155,3 +155,4 @@ def test_the_page_of_a_run_that_is_deleted_leads_to_the_list(inside, server):
     page = inside.page(f"/runs/{quote(NAME)}/live")
     inside.context.request.post(f"{server.address}/runs/{quote(NAME)}/delete", headers={"Origin": server.address})
     page.wait_for_url(server.address + "/", timeout=5000)
+    assert NAME not in page.locator("#runs a.name").all_inner_texts()

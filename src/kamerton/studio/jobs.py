@@ -41,7 +41,7 @@ class Jobs:
         return Queue(self.workspace)
 
     def enqueue(self, run: str, language: Language = "en", *, first: bool = False) -> None:
-        """Let a run be carried out after all that wait; at once if nothing is at work.
+        """Append a run to the queue; it starts at once if nothing is at work.
 
         Args:
             run: the name of its folder; one that was stopped or has failed goes on from where it stands.
@@ -64,7 +64,7 @@ class Jobs:
         queue.start_worker()
 
     def start(self, run: str, language: Language = "en") -> None:
-        """Let a run be carried out before all that wait. Raises as `enqueue` does."""
+        """Put a run at the head of the queue. Raises as `enqueue` does."""
         self.enqueue(run, language, first=True)
 
     def go_on(self) -> None:

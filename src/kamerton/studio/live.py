@@ -274,7 +274,7 @@ async def live(request: Request) -> Response:
 async def follow(request: Request) -> Response:
     """`GET /runs/NAME/stream`: the parts of the page as they change, and where it leads when there is a verdict."""
     studio, name, wish = studio_of(request), request.path_params["name"], ChartWish.of(request)
-    language, run = language_of(request), studio.workspace.run(name)
+    language = language_of(request)
     was_finished = request.query_params.get("finished") == "1"
 
     async def events() -> AsyncIterator[Mapping[str, object] | None]:
@@ -286,6 +286,7 @@ async def follow(request: Request) -> Response:
             return fragments(language, shown(studio, name, wish))
 
         try:
+            run = await run_sync(studio.workspace.run, name)  # it may be deleted before its page follows it
             async for change in changes(look, make, last_event(request), lambda: studio.stopping):
                 yield change
                 if run.finished and not was_finished:
