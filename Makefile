@@ -32,8 +32,9 @@ $(INSTALLED): requirements.lock requirements-torch.txt pyproject.toml
 	done; \
 	echo "Kamerton needs Python 3.11 or newer; none of $(PYTHONS) is one: install it and run make again" >&2; \
 	exit 1
-	# setuptools comes first: with it the packages that are built here need nothing that is not in the lock
-	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --requirement <(grep -A2 '^setuptools==' requirements.lock)
+	# what builds packages comes first: then those that have no wheel (seqeval, rouge-score) need nothing outside the lock
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --requirement \
+	    <(sed -nE '/^(packaging|setuptools|setuptools-scm|vcs-versioning)==/,/[^\\]$$/p' requirements.lock)
 	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --no-build-isolation --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --requirement requirements-torch.txt
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
