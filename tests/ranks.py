@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from kamerton.cli.border import Border, work_on
@@ -23,10 +24,26 @@ def launch(processes: int, word: str, node: int = 0, meeting: str = "") -> None:
     from kamerton.cli.actions.launch import run_program
     from kamerton.launch.local import Nodes
 
+    if word == "save":
+        _look_slowly()
     os.environ["KAMERTON_CACHE"] = str(Path.cwd())
     with Border():
         nodes = Nodes(2, node, meeting) if meeting else Nodes()
         sys.exit(run_program(processes, (__file__, word), nodes))
+
+
+def _look_slowly() -> None:
+    """Let ranks end between the agent's look at them and what it does next."""
+    from kamerton.launch import local
+
+    look = local._Agent.codes
+
+    def codes(agent: local._Agent) -> Mapping[int, int | None]:
+        seen = look(agent)
+        time.sleep(0.2 if agent.stopped else 0)
+        return seen
+
+    local._Agent.codes = codes
 
 
 def work(word: str, rank: int) -> None:

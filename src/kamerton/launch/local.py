@@ -19,7 +19,7 @@ from types import FrameType
 from typing import Any
 from uuid import uuid4
 
-from torch.distributed.elastic.agent.server.api import RunResult, WorkerGroup, WorkerSpec
+from torch.distributed.elastic.agent.server.api import RunResult, WorkerGroup, WorkerSpec, WorkerState
 from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, Std
 from torch.distributed.elastic.multiprocessing.api import SubprocessContext
@@ -151,7 +151,10 @@ class _Agent(LocalElasticAgent):
         return started
 
     def _monitor_workers(self, worker_group: WorkerGroup) -> RunResult:
-        failed = {rank: code for rank, code in self.codes().items() if code}
+        codes = self.codes()
+        failed = {rank: code for rank, code in codes.items() if code}
+        if not failed and None in codes.values():  # one look decides: torch's own would end the others at once
+            return RunResult(state=WorkerState.HEALTHY)
         if failed and not self.failed:
             self.failed = failed
             if self.stopped is None:
