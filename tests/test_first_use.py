@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,7 @@ import chat_templates
 from hostile_templates import BOMBS, LEAKED, REACHING, TOKENIZERS
 from kamerton.core.errors import ModelError
 from kamerton.core.records import Turn
-from kamerton.core.system import TimeIsUp, bounded
+from kamerton.core.system import BoundedWork, TimeIsUp
 from kamerton.forms import templates
 from kamerton.forms.templates import RefusedError, render
 from kamerton.models import catalog, first_use
@@ -284,7 +285,7 @@ def test_python_that_computes_is_stopped_even_where_exceptions_are_dropped() -> 
             except Exception:  # noqa: BLE001
                 continue
 
-    with pytest.raises(TimeIsUp), bounded(0.05, 1 << 30):
+    with pytest.raises(TimeIsUp), BoundedWork(0.05, 1 << 30):
         compute()
 
 
@@ -298,7 +299,7 @@ def test_time_is_up_again_where_a_finalizer_dropped_it(monkeypatch) -> None:
 
     monkeypatch.setattr(sys, "unraisablehook", dropped.append)
     slow = [Slow()]
-    with pytest.raises(TimeIsUp), bounded(0.05, 1 << 30):
+    with pytest.raises(TimeIsUp), BoundedWork(0.05, 1 << 30):
         slow.clear()
         while True:
             sum(range(1000))
@@ -316,16 +317,39 @@ def compare_nested_lists() -> None:
     one, other = [1], [1]
     for _ in range(60):
         one, other = [one, one], [other, other]
-    with bounded(0.05, 1 << 30):
+    with BoundedWork(0.05, 1 << 30):
         assert one == other
+
+
+def test_the_bounds_are_lifted_where_the_time_is_up_as_the_work_ends(nursery, tmp_path) -> None:
+    ended = nursery.run("test_first_use:end_as_the_time_is_up", cwd=tmp_path)
+    assert ended.status == 0, ended.said
+
+
+def end_as_the_time_is_up() -> None:
+    """Free much memory at last: a signal that comes in the meantime is heard where the block ends."""
+    before = resource.getrlimit(resource.RLIMIT_AS), signal.getsignal(signal.SIGPROF)
+    began = time.process_time()
+    for _ in range(5):
+        held: bytearray | None = bytearray(200 << 20)
+        held = None
+    usual = (time.process_time() - began) / 5
+    for turn in range(30):
+        try:
+            with BoundedWork(usual * (0.7 + 0.015 * turn), 1 << 30):
+                held = bytearray(200 << 20)
+                held = None
+        except TimeIsUp:
+            assert (resource.getrlimit(resource.RLIMIT_AS), signal.getsignal(signal.SIGPROF)) == before
+    assert held is None
 
 
 def test_the_users_own_limit_of_time_is_kept() -> None:
     before = resource.getrlimit(resource.RLIMIT_CPU)
-    with bounded(0.05, 1 << 30):
+    with BoundedWork(0.05, 1 << 30):
         assert resource.getrlimit(resource.RLIMIT_CPU) != before
     assert resource.getrlimit(resource.RLIMIT_CPU) == before
-    with bounded(0, 1 << 30):
+    with BoundedWork(0, 1 << 30):
         assert resource.getrlimit(resource.RLIMIT_CPU) == before
 
 
@@ -338,7 +362,7 @@ def test_memory_is_bounded(work: str, nursery, tmp_path) -> None:
 def use_new_memory() -> None:
     """Use memory beside what is in use."""
     held = bytearray(300 << 20)
-    with bounded(5, 200 << 20):
+    with BoundedWork(5, 200 << 20):
         assert bytearray(50 << 20)
         with pytest.raises(MemoryError):
             bytearray(300 << 20)
@@ -350,7 +374,7 @@ def use_more_than_the_user_allows() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + (100 << 20), hard))
-    with bounded(5, 1 << 30), pytest.raises(MemoryError):
+    with BoundedWork(5, 1 << 30), pytest.raises(MemoryError):
         bytearray(300 << 20)
     assert resource.getrlimit(resource.RLIMIT_AS)[0] == used + (100 << 20)
 
@@ -361,7 +385,7 @@ def use_memory_in_a_thread() -> None:
 
     def work() -> None:
         try:
-            with bounded(0.01, 100 << 20):
+            with BoundedWork(0.01, 100 << 20):
                 bytearray(300 << 20)
         except MemoryError:
             told.append("memory")

@@ -8,9 +8,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """glibc's names of what `mallopt` sets: malloc.h."""
@@ -69,49 +68,46 @@ class TimeIsUp(BaseException):
     """Work took longer than it may; no `Exception`, since Jinja goes on after those while it compiles."""
 
 
-@contextmanager
-def bounded(seconds: float, memory: int) -> Iterator[None]:
-    """Bound the computing time (0: not), and the bytes of new memory, of Python code that may be hostile.
+class BoundedWork:
+    """Bound the computing time, and the new memory, of Python code that may be hostile: `with BoundedWork(…):`.
 
     Python looks for signals between its own steps and within products of large numbers, but not while it compares
     nested lists: there the system ends the process, `UNHEARD` seconds later, by SIGXCPU. Only the main thread gets
     signals. Memory is bounded on Linux; blocks that the process freed and kept (`keep_freed_memory`) are not new.
 
+    Args:
+        seconds: of computing; 0 for no bound.
+        memory: bytes of new memory.
+
     Raises:
         TimeIsUp, MemoryError: the time is over, the memory is used up.
     """
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    most, main = soft, threading.current_thread() is threading.main_thread()
-    if sys.platform == "linux":
-        size = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-        most = size + memory if soft == resource.RLIM_INFINITY else min(size + memory, soft)
-    bell = _Bell()
-    before = signal.signal(signal.SIGPROF, bell) if main else None
-    limits = resource.getrlimit(resource.RLIMIT_CPU)
-    last = math.ceil(time.process_time() + seconds) + UNHEARD
-    try:
-        try:
-            resource.setrlimit(resource.RLIMIT_AS, (most, hard))
-            if main and seconds and (limits[0] == resource.RLIM_INFINITY or last < limits[0]):
-                resource.setrlimit(resource.RLIMIT_CPU, (last, limits[1]))
-            signal.setitimer(signal.ITIMER_PROF, seconds if main else 0, AGAIN)
-            yield
-        finally:
-            bell.over = True
-    finally:  # also where the timer rings before the line above
-        bell.over = True
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
-        resource.setrlimit(resource.RLIMIT_CPU, limits)
-        if main:
-            signal.signal(signal.SIGPROF, before or signal.SIG_DFL)
 
+    def __init__(self, seconds: float, memory: int) -> None:
+        self._seconds, self._more = seconds, memory
+        self._main = threading.current_thread() is threading.main_thread()
 
-class _Bell:
-    """Raises `TimeIsUp` at each signal until its work is over: what is undone then must not be cut short."""
+    def __enter__(self) -> None:
+        soft, hard = self._memory = resource.getrlimit(resource.RLIMIT_AS)
+        self._time = resource.getrlimit(resource.RLIMIT_CPU)
+        last = math.ceil(time.process_time() + self._seconds) + UNHEARD
+        if sys.platform == "linux":
+            most = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE") + self._more
+            resource.setrlimit(resource.RLIMIT_AS, (most if soft == resource.RLIM_INFINITY else min(most, soft), hard))
+        if self._main:
+            self._bell = signal.signal(signal.SIGPROF, self._ring)
+            if self._seconds and (self._time[0] == resource.RLIM_INFINITY or last < self._time[0]):
+                resource.setrlimit(resource.RLIMIT_CPU, (last, self._time[1]))
+            signal.setitimer(signal.ITIMER_PROF, self._seconds, AGAIN)
 
-    over = False
+    def __exit__(self, *_: object) -> None:
+        if self._main:
+            signal.setitimer(signal.ITIMER_PROF, 0)
+            signal.signal(signal.SIGPROF, self._bell or signal.SIG_DFL)
+            resource.setrlimit(resource.RLIMIT_CPU, self._time)
+        resource.setrlimit(resource.RLIMIT_AS, self._memory)
 
-    def __call__(self, *_: object) -> None:
-        if not self.over:
+    def _ring(self, _number: int, frame: FrameType | None) -> None:
+        """Raise `TimeIsUp` in the code that is bounded; what sets and lifts the bounds must not be cut short."""
+        if frame is None or frame.f_code not in (BoundedWork.__enter__.__code__, BoundedWork.__exit__.__code__):
             raise TimeIsUp

@@ -19,7 +19,7 @@ from kamerton.core.errors import Fault, ModelError, Unusable
 from kamerton.core.files import BAD_JSON
 from kamerton.core.messages import msg
 from kamerton.core.records import Turn
-from kamerton.core.system import TimeIsUp, bounded
+from kamerton.core.system import BoundedWork, TimeIsUp
 from kamerton.forms.message_parts import REASONING
 
 REFUSALS = (TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RuntimeError)
@@ -160,7 +160,7 @@ def _writes(
 def _apply(tokenizer: Tokenizer, messages: Dicts, tools: Sequence[object], *, open_end: bool) -> str:
     offered, listed = list(tools) or None, list(messages)
     try:
-        with bounded(SECONDS, MEMORY):
+        with BoundedWork(SECONDS, MEMORY):
             text = tokenizer.apply_chat_template(listed, tools=offered, tokenize=False, add_generation_prompt=open_end)
     except (TimeIsUp, MemoryError) as error:
         rule = msg("the chat template takes too long, or too much memory, for a conversation")

@@ -13,7 +13,7 @@ from kamerton.core.errors import Fault, RunError, Unusable
 from kamerton.core.figures import Figure
 from kamerton.core.messages import Wording, msg
 from kamerton.core.readers import RESTORE, Kind
-from kamerton.core.system import bounded
+from kamerton.core.system import BoundedWork
 
 DENSEST, FREE = 500, 256 << 20
 """How many times its own size a file may hold, from so many bytes on: columns of repeated texts pack some 100 times."""
@@ -50,7 +50,7 @@ def _require(held: float, size: int) -> None:
 def unpacking(format: str, place: Path | str, size: int, kind: Kind, remedy: Wording) -> Iterator[None]:
     """Turn what libraries raise for a file of a format and size into an error of a kind, and bound their memory."""
     try:
-        with bounded(0, max(FREE, DENSEST * size) + SPARE):
+        with BoundedWork(0, max(FREE, DENSEST * size) + SPARE):
             try:
                 yield
             except MemoryError:
