@@ -182,9 +182,8 @@ exit ${status:-0}
 while [ "${1#--}" != "$1" ]; do shift; done
 trap 'kill -USR1 $!' USR1
 SLURM_NODEID=0 "$@" &
-wait $!; status=$?
-[ $status -lt 128 ] || { wait $!; status=$?; }
-exit $status
+while kill -0 $! 2>/dev/null; do sleep 0.05; done
+wait $!
 """,
     "ssh": 'while [ "${1#-}" != "$1" ]; do shift; done; shift; exec bash -c "$*"\n',
 }

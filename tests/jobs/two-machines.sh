@@ -38,11 +38,16 @@ start() {  # one machine, until it is done
   return "$status"
 }
 
+# Wait for a process, and return its exit status. bash forgets the status where a signal interrupts its `wait`.
+end_of() {
+  while kill -0 "$1" 2>/dev/null; do sleep 0.2; done
+  wait "$1"
+}
+
 # 0 is done. 1, 2 and 3 would come again: a mistake, wrong usage, a demanded verdict that was not reached.
 # 130 was stopped, and has saved a checkpoint. Above it, a process was killed: out of memory, a broken machine.
-told=
 stopped=
-trap 'told=yes; stopped=yes; stop' INT TERM HUP
+trap 'stopped=yes; stop' INT TERM HUP
 for attempt in {0..3}; do
   nodes=() codes=() killed=
   for rank in "${!hosts[@]}"; do
@@ -51,12 +56,7 @@ for attempt in {0..3}; do
   done
   for node in "${nodes[@]}"; do
     code=0
-    wait "$node" || code=$?
-    while [ -n "$told" ]; do  # a signal has ended the wait, and not the node's processes
-      told=
-      code=0
-      wait "$node" || code=$?
-    done
+    end_of "$node" || code=$?
     codes+=("$code")
     [ "$code" -le 130 ] || killed=yes
   done

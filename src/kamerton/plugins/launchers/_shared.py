@@ -28,6 +28,14 @@ set -- {{ job.command | words }}
 {% endif %}
 """
 """Sets the positional parameters to what is to be done."""
+END_OF = """\
+# Wait for a process, and return its exit status. bash forgets the status where a signal interrupts its `wait`.
+end_of() {
+  while kill -0 "$1" 2>/dev/null; do sleep 0.2; done
+  wait "$1"
+}
+
+"""
 AGAIN = """\
 # 0 is done. 1, 2 and 3 would come again: a mistake, wrong usage, a demanded verdict that was not reached.
 # 130 was stopped, and has saved a checkpoint. Above it, a process was killed: out of memory, a broken machine.
@@ -86,7 +94,7 @@ class Shared(BaseModel):
             rule = "each process trains on a GPU of its own: {processes} processes do not fit gpus={gpus}"
             raise Unusable(msg(rule, processes=job.processes, gpus=self.gpus))
         prepare = [*self.setup, *(f"export {name}={shlex.quote(one)}" for name, one in self.environment.items())]
-        values = {"job": job, "settings": self, "prepare": prepare, "again": AGAIN, **others}
+        values = {"job": job, "settings": self, "prepare": prepare, "again": AGAIN, "end_of": END_OF, **others}
         return _filled(template, {**values, "begin": _filled(BEGIN, {"job": job})})
 
 

@@ -29,11 +29,11 @@ SCRIPT = """\
 head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 export MEETING=$head:$((20000 + SLURM_JOB_ID % 10000))
 {% endif %}
+{{ end_of -}}
 # Before the time limit Slurm sends USR1 to this script. srun passes it on, and rank 0 saves a checkpoint.
-told=
 cancelled=
-trap 'told=yes; kill -USR1 $!' USR1
-trap 'told=yes; cancelled=yes' TERM
+trap 'kill -USR1 $!' USR1
+trap 'cancelled=yes' TERM
 
 # One launcher on each node starts the processes there: torch's elastic agent, which gives each of them RANK,
 # WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT, as torchrun does.
@@ -44,12 +44,7 @@ srun --kill-on-bad-exit=1 bash -c 'exec kamerton launch {{ job.processes }} --no
 srun kamerton launch {{ job.processes }} -- "$@" &
 {% endif %}
 status=0
-wait $! || status=$?
-while [ -n "$told" ]; do  # a signal has ended the wait, and not the processes
-  told=
-  status=0
-  wait $! || status=$?
-done
+end_of $! || status=$?
 
 {{ again -}}
 if [ -n "$cancelled" ]; then

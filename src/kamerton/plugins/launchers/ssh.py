@@ -56,10 +56,10 @@ start() {  # one machine, until it is done
   return "$status"
 }
 
+{{ end_of -}}
 {{ again -}}
-told=
 stopped=
-trap 'told=yes; stopped=yes; stop' INT TERM HUP
+trap 'stopped=yes; stop' INT TERM HUP
 for attempt in {0..{{ settings.retries }}}; do
   nodes=() codes=() killed=
   for rank in "${!hosts[@]}"; do
@@ -68,12 +68,7 @@ for attempt in {0..{{ settings.retries }}}; do
   done
   for node in "${nodes[@]}"; do
     code=0
-    wait "$node" || code=$?
-    while [ -n "$told" ]; do  # a signal has ended the wait, and not the node's processes
-      told=
-      code=0
-      wait "$node" || code=$?
-    done
+    end_of "$node" || code=$?
     codes+=("$code")
     [ "$code" -le 130 ] || killed=yes
   done
