@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import importlib
 import os
 import random
 import shutil
@@ -28,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 import torch
 
-from children import IMPORTED
+from children import warm_up
 from crossing import Models, lines_of_tasks
 from kamerton.core import registry
 from kamerton.train import loop
@@ -162,8 +161,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="a page whose last section is written")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    for name in IMPORTED:
-        importlib.import_module(name)
+    warm_up()
     loop.SAVE_SECONDS = -1.0
     with tempfile.TemporaryDirectory(prefix="kamerton-processes-") as place:
         folder = Path(place)

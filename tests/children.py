@@ -23,7 +23,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-IMPORTED = ("kamerton.cli.actions.tune", "kamerton.cli.actions.predict", "peft", "scipy.stats", "sklearn.linear_model")
+IMPORTED = (
+    "kamerton.cli.actions.tune", "kamerton.cli.actions.predict", "peft", "scipy.stats", "sklearn.linear_model",
+    "rouge_score.rouge_scorer",
+)  # fmt: skip
 """What the children need and what takes long to import."""
 WARM_PYTHON = Path(__file__).with_name("warm_python")
 """What the children take for Python."""
@@ -145,9 +148,17 @@ def kamerton_elsewhere(cache: str, arguments: Sequence[str]) -> None:
     kamerton(arguments)
 
 
-def _serve() -> None:
+def warm_up() -> None:
+    """Import, parse and compile what each child would by itself, for half a second."""
     for name in IMPORTED:
         importlib.import_module(name)
+    importlib.import_module("kamerton.models.published").catalogue()
+    for module, page in (("html", "report.html.j2"), ("html", "sections.html.j2"), ("card", "card.md.j2")):
+        importlib.import_module(f"kamerton.report.{module}").environment().get_template(page)
+
+
+def _serve() -> None:
+    warm_up()
     server = socket.socket(socket.AF_UNIX)
     server.bind(os.environ["KAMERTON_WARM_SOCKET"])
     server.listen()

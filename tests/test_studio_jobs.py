@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import signal
 import subprocess
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from children import IMPORTED, WARM_PYTHON, _end_with, kamerton
+from children import WARM_PYTHON, _end_with, kamerton, warm_up
 from kamerton.core.errors import RunError
 from kamerton.core.locks import holder_of, holding
 from kamerton.runs.recipe import resolve
@@ -221,8 +220,7 @@ def training(jobs: Jobs, place: Place, monkeypatch: pytest.MonkeyPatch) -> Calla
     monkeypatch.setattr(queues, "_start", start_training)
     monkeypatch.setenv("KAMERTON_WARM_PYTHON", sys.executable)
     monkeypatch.setenv("KAMERTON_WARM_SOCKET", str(place.nursery.folder / "s"))
-    for module in IMPORTED:
-        importlib.import_module(module)
+    warm_up()
 
     def make(name: str) -> str:
         flags = {"data.path": str(place.folder / "reviews.csv"), "model.name": str(place.folder / "encoder")}

@@ -13,7 +13,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -427,6 +429,12 @@ def _read(file: Path) -> dict[str, Any]:
             msg("copy it again; if you shortened it, delete its first line"),
         )
         raise RecipeError(Fault(rule, f"{file}:{len(data.splitlines())}", remedy))
+    return deepcopy(_values(data, file))
+
+
+@lru_cache(maxsize=8)
+def _values(data: bytes, file: Path) -> dict[str, Any]:
+    """Parse a file once: a run reads its recipe at every stage, and PyYAML takes some 25 ms for it."""
     values = parse_yaml(data, file)
     if not isinstance(values, dict):
         rule, remedy = msg("a recipe is a YAML mapping of groups"), msg("start with `data:` and `path:`")
