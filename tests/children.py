@@ -8,6 +8,7 @@ trained anything.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -91,6 +92,7 @@ class Nursery:
         self.folder = folder
         self.count = 0
         warm = {"KAMERTON_WARM_PYTHON": sys.executable, "KAMERTON_WARM_SOCKET": str(folder / "s")}
+        warm["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # pyenv's python3 starts by way of bash
         self.process = subprocess.Popen(
             [sys.executable, __file__],
             stdin=subprocess.PIPE,
@@ -159,6 +161,8 @@ def warm_up() -> None:
 
 def _serve() -> None:
     warm_up()
+    gc.collect()
+    gc.freeze()  # no child need look through what was imported
     server = socket.socket(socket.AF_UNIX)
     server.bind(os.environ["KAMERTON_WARM_SOCKET"])
     server.listen()

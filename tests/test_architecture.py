@@ -133,12 +133,11 @@ def resolved(dotted: str) -> str:
 MODULES = [Module(path) for path in sorted((SOURCE / "kamerton").rglob("*.py"))]
 NAMES = {module.name for module in MODULES}
 PACKAGES = {module.name for module in MODULES if module.path.stem == "__init__"}
-FUNCTIONS = [
-    (module, node)
-    for module in MODULES
-    for node in ast.walk(module.tree)
-    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-]
+
+
+@cache
+def nodes(*kinds: type[ast.AST]) -> list[tuple[Module, ast.AST]]:
+    return [(module, node) for module in MODULES for node in ast.walk(module.tree) if isinstance(node, kinds)]
 
 
 def part_of(dotted: str) -> str:
@@ -269,7 +268,10 @@ def test_files_are_short():
 
 
 def test_functions_are_short():
-    lengths = {module.at(node.lineno): node.end_lineno - node.lineno + 1 for module, node in FUNCTIONS}
+    lengths = {
+        module.at(node.lineno): node.end_lineno - node.lineno + 1
+        for module, node in nodes(ast.FunctionDef, ast.AsyncFunctionDef)
+    }
     long = {place: length for place, length in lengths.items() if length > LONG_FUNCTION}
     assert max(lengths.values()) <= MOST_LINES_OF_FUNCTION, long
     assert len(long) <= MOST_LONG_FUNCTIONS * len(lengths), long
@@ -277,8 +279,6 @@ def test_functions_are_short():
 
 # ── contracts and names ───────────────────────────────────────────────────────────────────────
 
-CLASSES = [(module, node) for module in MODULES for node in ast.walk(module.tree) if isinstance(node, ast.ClassDef)]
-FORMS = {node.name for module, node in CLASSES if module.part == "forms"}
 MOST_MEMBERS = 8
 PLUGIN_CLASSES = {word.title().replace("-", "") for folder in PLUGIN_FOLDERS for word in registry.names(folder)}
 """Named by the words that users type."""
@@ -289,26 +289,27 @@ def test_protocols_are_small():
         f"{module.at(node.lineno)}: {node.name}": sum(
             isinstance(one, ast.FunctionDef | ast.AnnAssign) for one in node.body
         )
-        for module, node in CLASSES
+        for module, node in nodes(ast.ClassDef)
         if "Protocol" in {ast.unparse(base) for base in node.bases}
     }
     assert {name: count for name, count in members.items() if count > MOST_MEMBERS} == {}
 
 
 def test_a_class_name_has_one_owner():
-    owners = Counter(node.name.lstrip("_") for _, node in CLASSES)
+    owners = Counter(node.name.lstrip("_") for _, node in nodes(ast.ClassDef))
     twice = {name for name, count in owners.items() if count > 1} - PLUGIN_CLASSES
     assert twice == set()
 
 
 def test_only_the_forms_know_which_form_they_are():
+    forms = {node.name for module, node in nodes(ast.ClassDef) if module.part == "forms"}
     wrong = [
         module.at(node.lineno)
         for module in MODULES
         if module.part != "forms"
         for node in ast.walk(module.tree)
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "isinstance"
-        if FORMS & {name.id for name in ast.walk(node.args[1]) if isinstance(name, ast.Name)}
+        if forms & {name.id for name in ast.walk(node.args[1]) if isinstance(name, ast.Name)}
         or re.search(r"\bform$", ast.unparse(node.args[0]))
     ]
     assert wrong == []

@@ -343,12 +343,12 @@ def test_no_text_in_a_field_is_a_traceback(text):
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory, encoder_folder) -> Path:
-    """A cache folder in which a tiny encoder is minilm."""
+    """A cache folder in which a tiny encoder is each encoder that can be chosen."""
     cache = tmp_path_factory.mktemp("cache")
-    folder = cache / "models" / "minilm"
-    shutil.copytree(encoder_folder, folder)
-    model = catalog.find("minilm")
-    (folder / catalog.ORIGIN).write_text(json.dumps(catalog._origin(model)))
+    for name in ("minilm", "e5-small"):
+        folder = cache / "models" / name
+        shutil.copytree(encoder_folder, folder)
+        (folder / catalog.ORIGIN).write_text(json.dumps(catalog._origin(catalog.find(name))))
     return cache
 
 
