@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from anyio.to_thread import run_sync
+from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -17,7 +18,7 @@ from starlette.routing import Route
 from kamerton.core.messages import Wording, msg
 from kamerton.studio.context import Studio, studio_of
 from kamerton.studio.listing import STATES, Notes, Summary
-from kamerton.studio.render import changing, form_of, language_of, page, render, stream
+from kamerton.studio.render import changing, compile_pages, form_of, language_of, page, render, stream
 
 ORDERS: Mapping[str, tuple[Wording, Callable[[Summary], Any]]] = {
     "changed": (msg("newest first"), lambda one: -one.changed),
@@ -72,7 +73,9 @@ async def home(request: Request) -> Response:
     studio, wish = studio_of(request), Wish.of(request)
     values = await run_sync(_shown, studio, wish)
     orders = {word: title for word, (title, _) in ORDERS.items()}
-    return await page(request, "home.html.j2", {**values, "wish": wish, "orders": orders})
+    shown = await page(request, "home.html.j2", {**values, "wish": wish, "orders": orders})
+    shown.background = BackgroundTask(compile_pages, language_of(request))  # while the reader looks at the list
+    return shown
 
 
 async def live(request: Request) -> Response:

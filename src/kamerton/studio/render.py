@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote
 
+import pyarrow as pa
 from anyio import sleep
 from anyio.to_thread import run_sync
 from babel.dates import format_datetime
@@ -67,6 +68,15 @@ async def page(request: Request, template: str, values: Mapping[str, object], st
     }
     text = await run_sync(render, language, template, {**about, **values})
     return HTMLResponse(text, status, headers={"Vary": "Accept-Language, Cookie"})
+
+
+@cache
+def compile_pages(language: Language) -> None:
+    """Compile all templates, and let pyarrow import what it needs for values: both would delay a first visit."""
+    found = pages(language)
+    for name in found.list_templates(filter_func=lambda name: name.endswith(".html.j2")):
+        found.get_template(name)
+    pa.scalar(0)
 
 
 def render(language: Language, template: str, values: Mapping[str, object]) -> str:
