@@ -202,7 +202,8 @@ def _serve_commands(server: socket.socket) -> None:
             _be_command(json.loads(request), streams)
         with suppress(BrokenPipeError, ConnectionResetError):
             connection.sendall(str(pid).encode())
-            connection.recv(2)  # it knows whom to hand Ctrl-C on to
+            if not connection.recv(2):  # else it knows whom to hand Ctrl-C on to
+                os.kill(pid, signal.SIGKILL)  # it was stopped before
         status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         with suppress(BrokenPipeError):  # who waited was killed
             connection.sendall(str(status).encode())
