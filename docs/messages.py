@@ -66,9 +66,10 @@ def templates() -> Places:
         found[template].add("cli")
     for template in settings_texts(Recipe):
         found[template].add("runs/recipe.py")
-    for kind in (registry.choose("exports", word) for word in registry.names("exports")):
-        for template in (description_of(kind), *settings_texts(kind)):
-            found[template].add("plugins/exports")
+    for folder in ("exports", "methods", "tasks"):
+        for kind in (registry.choose(folder, word) for word in registry.names(folder)):
+            for template in (*([description_of(kind)] if folder == "exports" else ()), *settings_texts(kind)):
+                found[template].add(f"plugins/{folder}")
     for template in terms():
         found[template].add("core")
     return {template: places for template, places in found.items() if WORD.search(HOLE.sub(r"\2", template))}

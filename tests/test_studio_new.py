@@ -31,7 +31,10 @@ from kamerton.core.preparation import (
 )
 from kamerton.models import catalog
 from kamerton.planning import preparation
-from kamerton.runs.recipe import Recipe
+from kamerton.planning.preparation import _own
+from kamerton.plugins.methods.lora import Lora
+from kamerton.plugins.tasks.text_classification import TextClassification
+from kamerton.runs.recipe import Recipe, resolve
 from kamerton.runs.run import Run
 from kamerton.session.new_run import new_run
 from kamerton.studio.context import Studio
@@ -64,6 +67,10 @@ HOSTILE = (
     "\ud800.csv", "</textarea><img src=x onerror=alert(1)>", "<svg/onload=alert(1)>", "javascript:alert(1)",
     "~/.ssh/id", "$(reboot).csv", "`id`.csv", "-rf.csv", "a" * 300, "отзывы о фильмах (2).csv",
 )  # fmt: skip
+PLAN = RunChoices((), 0, True, (), {
+    **_own("method", Lora()), **_own("task", TextClassification()), "task.unsafe": {"type": "boolean"},
+}, "lora")  # fmt: skip
+"""A plan of LoRA for a classifier."""
 PATIENCE = 300_000
 """Milliseconds: the machine may be busy."""
 ID = re.compile(r"/new/[0-9a-f]{16}$")
@@ -300,7 +307,7 @@ def test_strangers_words_are_text_on_the_page(parts, text, language):
 
 def test_the_form_has_every_setting_but_paths_and_addresses():
     paths = {setting.path for setting in Recipe().settings()}
-    assert {field.path for field in setting_fields()} | set(WITHHELD) == paths
+    assert {field.path for field in setting_fields()} | set(WITHHELD) - {"task.unsafe"} == paths
     assert all(field.description and field.kind for field in setting_fields())
     usual = {field.path: field.usual for field in setting_fields()}
     assert (usual["train.warmup"], usual["train.epochs"], usual["prompt.nearest"]) == ("0.06", "", "true")
@@ -312,7 +319,7 @@ def test_what_is_filled_in_is_what_the_command_line_takes():
         "remedy.strengths": "0.9, 0.5", "data.columns": "text=review, label=stars", "method.name": "lora",
         "prompt.text": "Be kind: a, b", "train.batch_size": "", "remedy.names": "auto", "data.path": "/etc/passwd",
     }  # fmt: skip
-    given = read_settings({name: [value] for name, value in filled.items()}, "rows.csv", {})
+    given = read_settings({name: [value] for name, value in filled.items()}, "rows.csv", {}, PLAN)
     assert given.faults == {}
     assert given.settings == {
         "train.epochs": 2.5, "seed": 7, "train.learning_rate": "1e-4", "prompt.nearest": False,
@@ -326,7 +333,7 @@ def test_all_faults_are_told_beside_their_fields():
         "train.epochs": "0", "train.learning_rate": "12", "method.name": "magic",
         "split.by": "group", "remedy.names": "prayer", "data.sheet": "evil.module:Class", "data.task": "a.b:C",
     }  # fmt: skip
-    given = read_settings({name: [value] for name, value in filled.items()}, "rows.csv", {})
+    given = read_settings({name: [value] for name, value in filled.items()}, "rows.csv", {}, PLAN)
     assert set(given.faults) == {
         "train.epochs", "train.learning_rate", "method.name", "", "remedy.names", "data.sheet", "data.task",
     }  # fmt: skip
@@ -334,8 +341,37 @@ def test_all_faults_are_told_beside_their_fields():
 
 @pytest.mark.parametrize("text", [*HOSTILE, "nan", "-inf", "1e999", "{a: b}", "&a [*a]", "!!python/object:os.system"])
 def test_no_text_in_a_field_is_a_traceback(text):
-    given = read_settings({field.path: [text] for field in setting_fields()}, "rows.csv", {})
+    given = read_settings({field.path: [text] for field in setting_fields()}, "rows.csv", {}, PLAN)
     assert given.faults
+
+
+@pytest.mark.parametrize(
+    ("filled", "settings", "told"),
+    [
+        (
+            {"method.rank": "8", "method.targets": "query, value"},
+            {"method.rank": 8, "method.targets": ["query", "value"]},
+            "",
+        ),
+        ({"method.rank": "0"}, {}, "a number ≥ 1 is wanted"),
+        ({"method.dropout": "1"}, {}, "a number < 1 is wanted"),
+        ({"method.dropout": "much"}, {}, "a number ≥ 0 is wanted"),
+        ({"method.init": "random"}, {}, "'random' is none of these"),
+        ({"method.rank": "8", "method.name": "full"}, {}, "this is a setting of 'lora', and another method is chosen"),
+        ({"task.decoder": "classifier", "method.name": "full"}, {"task.decoder": "classifier"}, ""),
+        ({"task.unsafe": "true"}, {}, ""),  # only the command line takes it
+    ],
+)
+def test_the_plans_method_and_task_have_settings_of_their_own(filled, settings, told):
+    """What is filled in comes to the run; what does not fit is told at its field."""
+    given = read_settings({name: [value] for name, value in filled.items()}, "rows.csv", {}, PLAN)
+    faults = [str(fault.rule) for faults in given.faults.values() for fault in faults]
+    assert [told in fault for fault in faults] == [True] * bool(told)
+    own = {path: value for path, value in given.settings.items() if path in PLAN.own}
+    assert told or own == settings
+    assert told or resolve(None, {"data.path": "rows.csv", **given.settings}).method.knobs == {
+        path.removeprefix("method."): value for path, value in own.items() if path.startswith("method.")
+    }
 
 
 # ── in a browser ──────────────────────────────────────────────────────────────────────────────

@@ -138,6 +138,10 @@ class RunChoices:
     """Whether the memory suffices."""
     reasons: tuple[Reasoned, ...]
     """What `kamerton tune FILE` would decide."""
+    own: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Settings that the method of the plan and the task have for themselves: their JSON schemas, by dotted path."""
+    method: str = ""
+    """The method of the plan."""
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from collections import defaultdict
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
-from pydantic import TypeAdapter
+from pydantic import PydanticInvalidForJsonSchema, TypeAdapter
 
 from kamerton.core.errors import KamertonError
 from kamerton.core.files import appearing, scratch_folder
@@ -207,7 +207,8 @@ def _choices(path: Path, settings: Mapping[str, object], audited: AuditedData) -
         for _ in freeze_audited(run, Clock(run), audited):
             pass  # what it says is in the parts
         setup = open_setup(run)
-        trainable = attach(setup, load_base(setup, make_method(setup.recipe)))
+        method = make_method(setup.recipe)
+        trainable = attach(setup, load_base(setup, method))
         estimate = estimate_cost(setup, trainable)
         recipe, rows = run.recipe, len(setup.split.train)
     free = audited.machine.free_bytes
@@ -217,7 +218,17 @@ def _choices(path: Path, settings: Mapping[str, object], audited: AuditedData) -
         RunChoice("balanced", {}, rows, estimate.updates, estimate.seconds, False, estimate.peak_bytes),
         _best(recipe, rows, estimate),
     )
-    return RunChoices(every, free, estimate.peak_bytes <= ROOM * free, reasons)
+    own = {**_own("method", method), **_own("task", setup.task)}
+    return RunChoices(every, free, estimate.peak_bytes <= ROOM * free, reasons, own, recipe.method.name or "")
+
+
+def _own(group: str, plugin: object) -> dict[str, Mapping[str, Any]]:
+    """Return the JSON schemas of a plug-in's own settings, by dotted path."""
+    try:
+        schema = TypeAdapter(type(plugin)).json_schema()
+    except PydanticInvalidForJsonSchema:  # of a plug-in of the user's own: forms leave such settings out
+        return {}
+    return {f"{group}.{name}": about for name, about in schema.get("properties", {}).items()}
 
 
 def _quick(recipe: Recipe, rows: int, whole: Resources) -> RunChoice:

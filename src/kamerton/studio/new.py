@@ -23,7 +23,7 @@ from kamerton.runs.run import Run
 from kamerton.studio.context import Studio, studio_of
 from kamerton.studio.prepare import Prepared
 from kamerton.studio.render import changing, form_of, language_of, page, render, stream
-from kamerton.studio.settings_form import Given, read_settings, setting_fields, words_of
+from kamerton.studio.settings_form import Given, fields_of, read_settings, words_of
 from kamerton.studio.uploads import MOST_PASTED, pasted_name
 from kamerton.studio.workspace import MissingError
 
@@ -107,7 +107,7 @@ def _values(studio: Studio, id: str, prepared: Prepared, given: Given | None = N
         "steps": STEPS,
         "plans": PLANS,
         "words": words_of(),
-        "fields": setting_fields() if prepared.choices else (),
+        "fields": fields_of(prepared.choices) if prepared.choices else (),
         "chosen": CHOSEN,
         "filled": {},
         "faults": given.faults if given else {},
@@ -204,12 +204,13 @@ async def start(request: Request) -> Response:
         raise DataError(Fault(msg("the file is not prepared yet"), remedy=msg("wait until the plans are there")))
     wanted = form.get("choice", [CHOSEN])[0]
     choice = next((one for one in prepared.choices.choices if one.name == wanted), prepared.choices.choices[0])
-    given = await run_sync(read_settings, form, str(path), {**prepared.request.settings, **choice.settings})
+    others = {**prepared.request.settings, **choice.settings}
+    given = await run_sync(read_settings, form, str(path), others, prepared.choices)
     if given.faults:
         filled = {name: values[0] for name, values in form.items()}
         values = {**_values(studio, id, prepared, given), "filled": filled, "chosen": choice.name}
         return await page(request, "prepared.html.j2", values, 422)
-    name = await run_sync(_start, studio, path, {**prepared.request.settings, **choice.settings, **given.settings})
+    name = await run_sync(_start, studio, path, {**others, **given.settings})
     await run_sync(studio.jobs.enqueue, name, language_of(request))
     return RedirectResponse(f"/runs/{quote(name)}", 303)
 

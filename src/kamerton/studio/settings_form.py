@@ -3,7 +3,8 @@
 Settings that name a file, a server or code are not in it: no page may make the studio read what the user did not send.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import operator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
@@ -11,6 +12,7 @@ from typing import Any, Literal
 from kamerton.core import registry
 from kamerton.core.errors import Fault, RecipeError
 from kamerton.core.messages import msg
+from kamerton.core.preparation import RunChoices
 from kamerton.models.catalog import names
 from kamerton.runs.recipe import AUTO, Recipe, resolve
 from kamerton.runs.settings import SELF
@@ -19,11 +21,17 @@ WITHHELD = (
     "data.path", "data.fetched", "split.test_path", "split.train_path", "model.revision", "model.tuned",
     "model.tuned_at", "model.tuned_name", "model.tuned_key", "model.labels", "model.template", "prompt.against",
     "prompt.model", "prompt.key", "prompt.price_in", "prompt.price_out", "benchmarks.tasks", "benchmarks.rows",
+    "task.unsafe",
 )  # fmt: skip
 """Settings that are given on the command line alone: paths, addresses, keys, code, and what only these need."""
 YES, NO = "true", "false"
 LONGEST = 4000
 """Letters of a value."""
+LIMITS: Mapping[str, tuple[str, Callable[[float, float], bool]]] = {
+    "minimum": ("≥", operator.ge), "exclusiveMinimum": (">", operator.gt), "maximum": ("≤", operator.le),
+    "exclusiveMaximum": ("<", operator.lt),
+}  # fmt: skip
+"""JSON schema's words for the limits of a number: their signs, and what must hold."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +45,8 @@ class SettingField:
     usual: str
     """The value if none is given; empty if it is decided by the data and the model."""
     choices: tuple[str, ...] = ()
+    limits: tuple[tuple[str, float], ...] = ()
+    """What JSON schema says of a number: `minimum`, `exclusiveMaximum` and so on."""
 
     @property
     def group(self) -> str:
@@ -66,6 +76,12 @@ def setting_fields() -> tuple[SettingField, ...]:
     return tuple(field for field in found if field.path not in WITHHELD)
 
 
+def fields_of(choices: RunChoices) -> tuple[SettingField, ...]:
+    """Return the fields of the recipe, and those of the plan's method and task."""
+    own = (_field(path, about, {}) for path, about in choices.own.items() if path not in WITHHELD)
+    return (*setting_fields(), *own)
+
+
 def words_of() -> dict[str, tuple[str, ...]]:
     """Return the words that settings may have which name a plug-in or a model."""
     folders = {
@@ -87,7 +103,8 @@ def _field(path: str, about: Mapping[str, Any], words: Mapping[str, tuple[str, .
     if types & {"array", "object"}:
         return SettingField(path, description, "words", _written(usual))
     kind: Literal["number", "text"] = "number" if types & {"number", "integer"} and "string" not in types else "text"
-    return SettingField(path, description, kind, _written(usual))
+    limits = tuple((name, float(one[name])) for one in kinds for name in LIMITS if name in one)
+    return SettingField(path, description, kind, _written(usual), limits=limits)
 
 
 def _written(value: object) -> str:
@@ -98,22 +115,29 @@ def _written(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def read_settings(form: Mapping[str, Sequence[str]], data: str, others: Mapping[str, Any]) -> Given:
+def read_settings(
+    form: Mapping[str, Sequence[str]], data: str, others: Mapping[str, Any], choices: RunChoices
+) -> Given:
     """Read what was filled in, and check it with all other settings of the run.
 
     Args:
         form: the values of each field; fields that are empty or not in the form are left out.
         data: the path of the data.
         others: settings that the plan gives; what was filled in takes their place.
+        choices: the plan.
     """
     settings, faults = dict[str, Any](), dict[str, list[Fault]]()
-    fields = {field.path: field for field in setting_fields()}
+    fields = {field.path: field for field in fields_of(choices)}
     for path, field in fields.items():
         text = " ".join(form.get(path, [""])).strip()[:LONGEST]
         if fault := _unfit(field, text):
             faults[path] = [fault]
         elif text:
             settings[path] = _value(field, text)
+    if settings.get("method.name", choices.method) != choices.method:
+        rule = msg("this is a setting of '{method}', and another method is chosen", method=choices.method)
+        unfit = [path for path in settings if path in choices.own and path.startswith("method.")]
+        faults |= {path: [Fault(rule, path, msg("leave it empty"))] for path in unfit}
     for fault in _refused(data, {**others, **settings}):
         place = str(fault.place)
         faults.setdefault(place if place in fields else "", []).append(fault)
@@ -125,6 +149,11 @@ def _unfit(field: SettingField, text: str) -> Fault | None:
     if field.kind == "choice" and text and text not in field.choices:
         rule = msg("'{value}' is none of these: {choices}", value=text, choices=", ".join(field.choices))
         return Fault(rule, field.path)
+    for name, limit in field.limits if text else ():
+        sign, holds = LIMITS[name]
+        value = _number(text)
+        if not (isinstance(value, float) and holds(value, limit)):
+            return Fault(msg("a number {sign} {limit} is wanted", sign=sign, limit=f"{limit:g}"), field.path)
     if any(registry.CODE.fullmatch(part.strip()) for part in (text, *text.split(","))):
         return Fault(msg("'{value}' names code or a file: only the command line takes that", value=text), field.path)
     return None
