@@ -11,7 +11,12 @@ import pytest
 from kamerton.core.messages import msg
 from kamerton.core.records import Started, Stepped, Stopped
 from kamerton.runs.finishing import requested_epoch
+from kamerton.runs.recipe import MethodSettings
 from kamerton.runs.run import RESULT, Run
+from kamerton.studio.context import Studio
+from kamerton.studio.guard import Session
+from kamerton.studio.live import ChartWish, fragments, shown
+from kamerton.studio.workspace import Workspace
 from studio_browser import (
     DESK,
     PHONE,
@@ -156,3 +161,15 @@ def test_the_page_of_a_run_that_is_deleted_leads_to_the_list(inside, server):
     inside.context.request.post(f"{server.address}/runs/{quote(NAME)}/delete", headers={"Origin": server.address})
     page.wait_for_url(server.address + "/", timeout=5000)
     assert NAME not in page.locator("#runs a.name").all_inner_texts()
+
+
+def test_task_model_and_method_are_sent_as_they_are_decided(tmp_path):
+    studio = Studio(Workspace(tmp_path), Session("x" * 64), "en", "http://127.0.0.1:1")
+    run = unfinished_run(studio.workspace.runs / "run", 60)
+
+    def lead() -> str:
+        return fragments("en", shown(studio, "run", ChartWish()))["lead"]
+
+    before, recipe = lead(), run.recipe
+    run.write_recipe(recipe.model_copy(update={"method": MethodSettings(name="ia3")}))
+    assert (before.count(" · "), before.replace(f" · {recipe.method.name}", " · ia3")) == (2, lead())

@@ -130,6 +130,7 @@ def shown(studio: Studio, name: str, wish: ChartWish) -> dict[str, object]:
         known = run.state
         return {
             "name": name,
+            "run": studio.listing.one(name),
             "base": f"/runs/{quote(name)}",
             "state": state,
             "states": STATES,
@@ -222,8 +223,9 @@ def _stamp(file: Path) -> str:
 
 def fragments(language: Language, values: Mapping[str, object]) -> dict[str, str]:
     """Render the parts of the page."""
-    template = pages(language).get_template("live.html.j2")
-    return {name: "".join(template.blocks[name](template.new_context(dict(values)))) for name in BLOCKS}
+    own, frame = (pages(language).get_template(name) for name in ("live.html.j2", "run_layout.html.j2"))
+    blocks = {"lead": frame.blocks["lead"], **{name: own.blocks[name] for name in BLOCKS}}
+    return {name: "".join(block(own.new_context(dict(values)))) for name, block in blocks.items()}
 
 
 async def changes(
@@ -265,9 +267,8 @@ async def live(request: Request) -> Response:
     studio.workspace.place(name)
     after = await run_sync(signature, studio, name)
     values = await run_sync(shown, studio, name, wish)
-    summary = await run_sync(studio.listing.one, name)
     choices = {"smoothing": SMOOTHINGS, "zoom": ZOOMS, "axis": AXES}
-    about = {"run": summary, "wish": wish, "choices": choices, "after": after}
+    about = {"wish": wish, "choices": choices, "after": after}
     return await page(request, "live.html.j2", {**values, **about})
 
 
