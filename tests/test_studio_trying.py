@@ -345,6 +345,7 @@ def test_judges_choose_blindly_with_keys_go_back_and_see_the_statistics(server, 
     page = inside.page("/judge?run=reviews")
     page.fill("[name=judge]", "Анна")
     page.click("button.main")
+    page.wait_for_url("**judge=**")  # and its script
     for key in ("1", "1", "Backspace", "2", "ArrowDown", "x"):
         before = page.url
         page.keyboard.press(key)
