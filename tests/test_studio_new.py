@@ -425,7 +425,7 @@ def test_a_new_file_becomes_a_run_in_few_clicks(tmp_path, reviews, cache, place:
             page.wait_for_url("**/runs/reviews/live")
             assert inside.foreign() == [] and inside.complaints == []
     jobs, folder = Jobs(tmp_path), tmp_path / "runs" / "reviews"
-    assert jobs.state("reviews") == "running"  # though the studio was killed
+    assert jobs.state("reviews") in ("running", "done")  # though the studio was killed
     with chromium() as browser, warm_studio(place, tmp_path, cache) as server, visitor(browser, server) as inside:
         page = inside.page("/runs/reviews")
         page.wait_for_url("**/runs/reviews/verdict", timeout=PATIENCE)
