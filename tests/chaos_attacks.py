@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import random
 import re
 import shutil
@@ -20,6 +21,7 @@ from pathlib import Path
 from chaos_runs import Arena, Kind, differences, portrait
 from children import Ended
 from faults import FAIL, FOREVER, KILL, TEAR, Fault
+from kamerton.runs.changes import LOGS
 
 TRACEBACK = "Traceback (most recent call last)"
 REMEDY = "→"
@@ -256,7 +258,8 @@ def corruptions(
     answers = {reader: _answer(arena, template, reader) for reader in readers}
     found = [path.relative_to(template) for path in sorted((template / "run").rglob("*")) if path.is_file()]
     files = [path for path in found if not any(map(IDLE.fullmatch, path.parts))]
-    harms = [(name, harm) for name in files for harm in HARMS]
+    unsealed = [name for name in files if _unsealed(template, name)]
+    harms = [(name, harm) for name in files for harm in HARMS if harm != "emptied" or name not in unsealed]
     attack = "damaged, half done" if stop else "damaged"
     for name, harm in harms[::every]:
         for reader in readers:
@@ -276,6 +279,12 @@ def corruptions(
             if not done.status and reader == VERIFY:
                 defects.append("silent difference: verify finds nothing")
             yield Outcome(kind.title, attack, f"{name}, {harm}: {reader.words[0]}", tuple(defects), bool(done.status))
+
+
+def _unsealed(folder: Path, name: Path) -> bool:
+    """Return whether no line of a log is counted by a commit: a kill leaves it empty as well, and all is repeated."""
+    logged = json.loads((folder / "run" / "MANIFEST.json").read_text("utf-8"))["logged"]
+    return name.name in LOGS and not logged.get(name.name, {}).get("size")
 
 
 def _run(arena: Arena, kind: Kind, command: Sequence[str], stop: Fault | None, name: str) -> Path:
