@@ -97,6 +97,7 @@ def test_a_run_that_goes_on_from_a_checkpoint_is_shown_as_it_is(inside, run):
     run.record(Started(90, 240, 1, 1, msg("packed")))
     run.append(Stepped(91, 1.5, 0.3, 1e-3, 1.0, 100, 0.1))
     shows(page, 91)
+    assert page.locator("#charts circle.validation").count() == 3  # those after the checkpoint are gone
 
 
 def test_a_run_at_work_can_be_asked_to_end_with_its_epoch(inside, run):

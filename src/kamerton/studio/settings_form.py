@@ -3,18 +3,19 @@
 Settings that name a file, a server or code are not in it: no page may make the studio read what the user did not send.
 """
 
-import operator
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
+
+from pydantic import BaseModel, Field, create_model
 
 from kamerton.core import registry
 from kamerton.core.errors import Fault, RecipeError
 from kamerton.core.messages import msg
 from kamerton.core.preparation import RunChoices
 from kamerton.models.catalog import names
-from kamerton.runs.recipe import AUTO, Recipe, resolve
+from kamerton.runs.recipe import AUTO, Recipe, checked, resolve
 from kamerton.runs.settings import SELF
 
 WITHHELD = (
@@ -27,11 +28,9 @@ WITHHELD = (
 YES, NO = "true", "false"
 LONGEST = 4000
 """Letters of a value."""
-LIMITS: Mapping[str, tuple[str, Callable[[float, float], bool]]] = {
-    "minimum": ("≥", operator.ge), "exclusiveMinimum": (">", operator.gt), "maximum": ("≤", operator.le),
-    "exclusiveMaximum": ("<", operator.lt),
-}  # fmt: skip
-"""JSON schema's words for the limits of a number: their signs, and what must hold."""
+NUMBERS = {"integer": int, "number": float}
+LIMITS = {"minimum": "ge", "exclusiveMinimum": "gt", "maximum": "le", "exclusiveMaximum": "lt"}
+"""JSON schema's words for types and limits of numbers, and pydantic's."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +44,6 @@ class SettingField:
     usual: str
     """The value if none is given; empty if it is decided by the data and the model."""
     choices: tuple[str, ...] = ()
-    limits: tuple[tuple[str, float], ...] = ()
-    """What JSON schema says of a number: `minimum`, `exclusiveMaximum` and so on."""
 
     @property
     def group(self) -> str:
@@ -103,8 +100,7 @@ def _field(path: str, about: Mapping[str, Any], words: Mapping[str, tuple[str, .
     if types & {"array", "object"}:
         return SettingField(path, description, "words", _written(usual))
     kind: Literal["number", "text"] = "number" if types & {"number", "integer"} and "string" not in types else "text"
-    limits = tuple((name, float(one[name])) for one in kinds for name in LIMITS if name in one)
-    return SettingField(path, description, kind, _written(usual), limits=limits)
+    return SettingField(path, description, kind, _written(usual))
 
 
 def _written(value: object) -> str:
@@ -138,10 +134,27 @@ def read_settings(
         rule = msg("this is a setting of '{method}', and another method is chosen", method=choices.method)
         unfit = [path for path in settings if path in choices.own and path.startswith("method.")]
         faults |= {path: [Fault(rule, path, msg("leave it empty"))] for path in unfit}
+    for path in [path for path in choices.own if path in settings and path not in faults]:
+        if found := [*_misfits(path, choices.own[path], settings[path])]:
+            faults[path] = found
     for fault in _refused(data, {**others, **settings}):
         place = str(fault.place)
         faults.setdefault(place if place in fields else "", []).append(fault)
     return Given(settings, faults)
+
+
+def _misfits(path: str, about: Mapping[str, Any], value: object) -> Iterator[Fault]:
+    """Yield the faults of a number that a JSON schema does not allow."""
+    kind = next((one for one in about.get("anyOf", [about]) if one.get("type") in NUMBERS), None)
+    if kind is None:
+        return
+    limits: dict[str, Any] = {word: kind[name] for name, word in LIMITS.items() if name in kind}
+    wanted: Any = (NUMBERS[kind["type"]], Field(**limits))
+    model: type[BaseModel] = create_model("Setting", value=wanted)
+    try:
+        checked(model, {"value": value}, path)
+    except RecipeError as error:
+        yield from (Fault(fault.rule, path, fault.remedy) for fault in error.faults)
 
 
 def _unfit(field: SettingField, text: str) -> Fault | None:
@@ -149,11 +162,6 @@ def _unfit(field: SettingField, text: str) -> Fault | None:
     if field.kind == "choice" and text and text not in field.choices:
         rule = msg("'{value}' is none of these: {choices}", value=text, choices=", ".join(field.choices))
         return Fault(rule, field.path)
-    for name, limit in field.limits if text else ():
-        sign, holds = LIMITS[name]
-        value = _number(text)
-        if not (isinstance(value, float) and holds(value, limit)):
-            return Fault(msg("a number {sign} {limit} is wanted", sign=sign, limit=f"{limit:g}"), field.path)
     if any(registry.CODE.fullmatch(part.strip()) for part in (text, *text.split(","))):
         return Fault(msg("'{value}' names code or a file: only the command line takes that", value=text), field.path)
     return None
