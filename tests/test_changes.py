@@ -144,6 +144,21 @@ def test_every_damaged_file_is_noticed(tmp_path, name, harm):
         files.check(name.partition("/")[0] if name != MANIFEST else "model")
 
 
+def test_a_list_of_checksums_of_another_run_is_named_itself(tmp_path):
+    files, other = begin(tmp_path / "run"), begin(tmp_path / "other")
+    change_all(other.folder)
+    shutil.copy(other.folder / MANIFEST, files.folder / MANIFEST)
+    place = str(files.folder / MANIFEST)
+    for look in (lambda: files.read("recipe.yaml"), lambda: files.check("", "data"), lambda: files.check("model")):
+        with pytest.raises(RunError) as raised:
+            look()
+        first, *others = raised.value.faults
+        assert (first.place, str(first.rule)) == (
+            place, "4 of the 4 files in this list differ from it: it seems to be another run's"
+        )  # fmt: skip
+        assert len(others) >= 1
+
+
 def test_a_missing_file_and_a_foreign_one_in_a_folder_are_told_together(tmp_path):
     files = begin(tmp_path)
     (tmp_path / "model" / "weights").unlink()

@@ -154,7 +154,7 @@ class RunFiles:
                 break
         if name not in known and not self.place(name).exists():
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self.folder / name))
-        raise RunError((damage if name in known else foreign)(self.folder, name))
+        raise RunError(self._blamed([damage(self.folder, name) if name in known else foreign(self.folder, name)]))
 
     def log(self, name: str) -> Path:
         """Return the place of a log, which may not be there.
@@ -168,7 +168,7 @@ class RunFiles:
                 return place
             if known == self._last().get("logged", {}).get(name):  # else another process changed the run meanwhile
                 break
-        raise RunError(damage(self.folder, name))
+        raise RunError(self._blamed([damage(self.folder, name)]))
 
     def check(self, *names: str) -> None:
         """Check files and whole folders against their checksums.
@@ -193,7 +193,17 @@ class RunFiles:
             if known and name and place.is_dir():
                 found = {f"{name}/{path.relative_to(place).as_posix()}" for path in place.rglob("*") if path.is_file()}
                 faults += [foreign(self.folder, one) for one in sorted(found - known.keys())]
-        return faults
+        return self._blamed(faults) if faults else []
+
+    def _blamed(self, faults: list[Fault]) -> list[Fault]:
+        """Put the list of checksums before its files' faults where most files of the run differ from it."""
+        known = self.checksums
+        differing = sum(not self._intact(name, one) for name, one in known.items())
+        if 2 * differing <= len(known):
+            return faults
+        rule = msg("{files} of the {all} files in this list differ from it: it seems to be another run's",
+                   files=differing, all=len(known))  # fmt: skip
+        return [Fault(rule, str(self.folder / MANIFEST), msg("restore it from a copy of the run")), *faults]
 
     @contextmanager
     def changing(self) -> Iterator[RunChange]:
