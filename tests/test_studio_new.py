@@ -31,8 +31,9 @@ from kamerton.core.preparation import (
 )
 from kamerton.models import catalog
 from kamerton.planning import preparation
-from kamerton.planning.preparation import _own
+from kamerton.planning.preparation import settings_of
 from kamerton.plugins.methods.lora import Lora
+from kamerton.plugins.methods.p_tuning import PTuning
 from kamerton.plugins.tasks.text_classification import TextClassification
 from kamerton.runs.recipe import Recipe, resolve
 from kamerton.runs.run import Run
@@ -43,7 +44,7 @@ from kamerton.studio.jobs import Jobs
 from kamerton.studio.new import PLANS, STEPS, _delete, _start
 from kamerton.studio.prepare import ADAPTERS, Preparations, Prepared
 from kamerton.studio.render import render
-from kamerton.studio.settings_form import WITHHELD, read_settings, setting_fields, words_of
+from kamerton.studio.settings_form import WITHHELD, fields_of, read_settings, setting_fields, words_of
 from kamerton.studio.uploads import Uploads, pasted_name, plain_name
 from kamerton.studio.workspace import MissingError, Workspace
 from stories import Place, write_reviews
@@ -67,9 +68,11 @@ HOSTILE = (
     "\ud800.csv", "</textarea><img src=x onerror=alert(1)>", "<svg/onload=alert(1)>", "javascript:alert(1)",
     "~/.ssh/id", "$(reboot).csv", "`id`.csv", "-rf.csv", "a" * 300, "отзывы о фильмах (2).csv",
 )  # fmt: skip
-PLAN = RunChoices((), 0, True, (), {
-    **_own("method", Lora()), **_own("task", TextClassification()), "task.unsafe": {"type": "boolean"},
-}, "lora")  # fmt: skip
+PLAN = RunChoices(
+    (), 0, True, (), "lora",
+    {**settings_of("task", TextClassification), "task.unsafe": {"type": "boolean"}},
+    {"lora": settings_of("method", Lora), "p-tuning": settings_of("method", PTuning), "full": {}},
+)  # fmt: skip
 """A plan of LoRA for a classifier."""
 PATIENCE = 300_000
 """Milliseconds: the machine may be busy."""
@@ -290,7 +293,8 @@ def test_strangers_words_are_text_on_the_page(parts, text, language):
     cleaned = Cleaned(1, 1, 1, (CountedRows(text, 1, (text,)),))
     prepared = Prepared(PreparationRequest(text), (cleaned, *odd), False)
     shared = {"id": "0" * 16, "name": text, "steps": STEPS, "plans": PLANS, "words": words_of(), "chosen": "quick"}
-    shared |= {"fields": setting_fields(), "path": "/new/0", "here": "/new/0"}
+    own = [replace(field, method=text) for field in fields_of(PLAN) if field.method]
+    shared |= {"fields": [*setting_fields(), *own], "path": "/new/0", "here": "/new/0"}
     fault = {"train.epochs": [Fault(text, text, text)], "": [Fault(text, text, text)]}
     filled = {field.path: text for field in setting_fields()}
     for one in (prepared, replace(prepared, parts=(refused,)), replace(prepared, parts=(), error=text)):
@@ -349,26 +353,34 @@ def test_no_text_in_a_field_is_a_traceback(text):
     ("filled", "settings", "told"),
     [
         (
-            {"method.rank": "8", "method.targets": "query, value"},
+            {"lora:method.rank": "8", "lora:method.targets": "query, value"},
             {"method.rank": 8, "method.targets": ["query", "value"]},
             "",
         ),
-        ({"method.rank": "2.5"}, {}, "a whole number is wanted"),
-        ({"method.rank": "0"}, {}, "a number of at least 1 is wanted"),
-        ({"method.dropout": "1"}, {}, "a number below 1 is wanted"),
-        ({"method.dropout": "much"}, {}, "a number is wanted"),
-        ({"method.init": "random"}, {}, "'random' is none of these"),
-        ({"method.rank": "8", "method.name": "full"}, {}, "this is a setting of 'lora', and another method is chosen"),
+        ({"lora:method.rank": "2.5"}, {}, "a whole number is wanted"),
+        ({"lora:method.rank": "0"}, {}, "a number of at least 1 is wanted"),
+        ({"lora:method.dropout": "1"}, {}, "a number below 1 is wanted"),
+        ({"lora:method.dropout": "much"}, {}, "a number is wanted"),
+        ({"lora:method.init": "random"}, {}, "'random' is none of these"),
+        (
+            {"lora:method.rank": "8", "method.name": "full"},
+            {},
+            "this is a setting of 'lora', and another method is chosen",
+        ),
+        ({"method.rank": "8"}, {}, ""),  # of no method
+        ({"p-tuning:method.tokens": "9", "method.name": "p-tuning"}, {"method.tokens": 9}, ""),
+        ({"p-tuning:method.tokens": "0", "method.name": "p-tuning"}, {}, "a number of at least 1 is wanted"),
         ({"task.decoder": "classifier", "method.name": "full"}, {"task.decoder": "classifier"}, ""),
         ({"task.unsafe": "true"}, {}, ""),  # only the command line takes it
     ],
 )
-def test_the_plans_method_and_task_have_settings_of_their_own(filled, settings, told):
+def test_methods_and_the_task_have_settings_of_their_own(filled, settings, told):
     """What is filled in comes to the run; what does not fit is told at its field."""
     given = read_settings({name: [value] for name, value in filled.items()}, "rows.csv", {}, PLAN)
     faults = [str(fault.rule) for faults in given.faults.values() for fault in faults]
     assert [told in fault for fault in faults] == [True] * bool(told)
-    own = {path: value for path, value in given.settings.items() if path in PLAN.own}
+    own = {path: value for path, value in given.settings.items() if path.startswith(("task.", "method."))}
+    own.pop("method.name", None)
     assert told or own == settings
     assert told or resolve(None, {"data.path": "rows.csv", **given.settings}).method.knobs == {
         path.removeprefix("method."): value for path, value in own.items() if path.startswith("method.")
@@ -434,6 +446,38 @@ def test_a_new_file_becomes_a_run_in_few_clicks(tmp_path, reviews, cache, place:
     assert jobs.state("reviews") == "done" and (folder / "report.ru.html").exists()
     data = Path(Run(folder).recipe.data.path)
     assert (data.read_bytes(), data.stat().st_mode & 0o777) == (reviews.read_bytes(), 0o600)
+
+
+@needs_browser
+def test_the_settings_of_the_chosen_method_are_shown(tmp_path, reviews, parts, cache, place: Place):
+    """Those of the plan's at first, then of the one that is chosen; a wrong one is told at its field."""
+    id = "a" * 16
+    copy, prepared = tmp_path / ".studio" / "files" / id, tmp_path / ".studio" / "prepared" / id
+    copy.mkdir(parents=True)
+    prepared.mkdir(parents=True)
+    shutil.copy(reviews, copy)
+    (prepared / "request.json").write_text(json.dumps({"folder": str(copy)}))
+    with (prepared / "parts.jsonl").open("w") as file:
+        for part in parts.values():
+            preparation._write(file, part)
+    with chromium() as browser, warm_studio(place, tmp_path, cache) as server, visitor(browser, server) as inside:
+        page = inside.page(f"/new/{id}")
+        shown = page.locator("fieldset[data-method]:not([hidden])")
+        page.click("#all-settings > summary")
+        assert [one.get_attribute("data-method") for one in shown.all()] == ["head"]
+        page.select_option("[name='method.name']", "lora")
+        assert [one.get_attribute("data-method") for one in shown.all()] == ["lora"]
+        assert violations(page) == [] and overflow(page) == 0
+        page.fill("[name='lora:method.rank']", "0")
+        page.click(".bar button")
+        assert "at least 1" in page.inner_text("[id='meaning-lora:method.rank']")
+        assert page.input_value("[name='lora:method.rank']") == "0"
+        assert [one.get_attribute("data-method") for one in shown.all()] == ["lora"]
+        page.fill("[name='lora:method.rank']", "3")
+        page.click(".bar button")
+        page.wait_for_url("**/runs/reviews/live")
+    recipe = Run(tmp_path / "runs" / "reviews").recipe
+    assert (recipe.method.name, recipe.method.knobs) == ("lora", {"rank": 3})
 
 
 def test_a_run_that_is_started_has_the_recipe_of_the_command_line(reviews, tmp_path):

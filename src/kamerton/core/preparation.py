@@ -138,10 +138,12 @@ class RunChoices:
     """Whether the memory suffices."""
     reasons: tuple[Reasoned, ...]
     """What `kamerton tune FILE` would decide."""
-    own: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Settings that the method of the plan and the task have for themselves: their JSON schemas, by dotted path."""
     method: str = ""
     """The method of the plan."""
+    of_task: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Settings that the task has for itself: their JSON schemas, by dotted path."""
+    of_methods: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
+    """The same of each method, by its name."""
 
 
 @dataclass(frozen=True)

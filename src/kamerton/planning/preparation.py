@@ -17,6 +17,7 @@ from typing import Any, TextIO
 
 from pydantic import PydanticInvalidForJsonSchema, TypeAdapter
 
+from kamerton.core import registry
 from kamerton.core.errors import KamertonError
 from kamerton.core.files import appearing, scratch_folder
 from kamerton.core.locks import holding
@@ -218,14 +219,16 @@ def _choices(path: Path, settings: Mapping[str, object], audited: AuditedData) -
         RunChoice("balanced", {}, rows, estimate.updates, estimate.seconds, False, estimate.peak_bytes),
         _best(recipe, rows, estimate),
     )
-    own = {**_own("method", method), **_own("task", setup.task)}
-    return RunChoices(every, free, estimate.peak_bytes <= ROOM * free, reasons, own, recipe.method.name or "")
+    fits, chosen = estimate.peak_bytes <= ROOM * free, recipe.method.name or ""
+    methods = {name: registry.choose("methods", name) for name in registry.names("methods")} | {chosen: type(method)}
+    of_methods = {name: settings_of("method", kind) for name, kind in methods.items()}
+    return RunChoices(every, free, fits, reasons, chosen, settings_of("task", type(setup.task)), of_methods)
 
 
-def _own(group: str, plugin: object) -> dict[str, Mapping[str, Any]]:
+def settings_of(group: str, plugin: type) -> dict[str, Mapping[str, Any]]:
     """Return the JSON schemas of a plug-in's own settings, by dotted path."""
     try:
-        schema = TypeAdapter(type(plugin)).json_schema()
+        schema = TypeAdapter(plugin).json_schema()
     except PydanticInvalidForJsonSchema:  # of a plug-in of the user's own: forms leave such settings out
         return {}
     return {f"{group}.{name}": about for name, about in schema.get("properties", {}).items()}

@@ -4,7 +4,7 @@ Settings that name a file, a server or code are not in it: no page may make the 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Literal
 
@@ -44,16 +44,28 @@ class SettingField:
     usual: str
     """The value if none is given; empty if it is decided by the data and the model."""
     choices: tuple[str, ...] = ()
+    method: str = ""
+    """The method whose own it is; empty for settings of the recipe and of the task."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in the form, where each method has its own."""
+        return f"{self.method}:{self.path}" if self.method else self.path
 
     @property
     def group(self) -> str:
         """The group of the recipe that it belongs to; empty for the recipe's own."""
         return self.path.rpartition(".")[0]
 
+    @property
+    def section(self) -> str:
+        """The group, and within it the method whose own it is."""
+        return f"{self.group} {self.method}".strip()
+
 
 @dataclass(frozen=True)
 class Given:
-    """What was filled in: the settings, and what is wrong by setting; `""` for what concerns several."""
+    """What was filled in: the settings, and what is wrong by field; `""` for what concerns several."""
 
     settings: Mapping[str, Any]
     faults: Mapping[str, Sequence[Fault]]
@@ -74,8 +86,10 @@ def setting_fields() -> tuple[SettingField, ...]:
 
 
 def fields_of(choices: RunChoices) -> tuple[SettingField, ...]:
-    """Return the fields of the recipe, and those of the plan's method and task."""
-    own = (_field(path, about, {}) for path, about in choices.own.items() if path not in WITHHELD)
+    """Return the fields of the recipe, of the task, and of each method."""
+    own = [_field(path, about, {}) for path, about in choices.of_task.items() if path not in WITHHELD]
+    for method, settings in choices.of_methods.items():
+        own += [replace(_field(path, about, {}), method=method) for path, about in settings.items()]
     return (*setting_fields(), *own)
 
 
@@ -122,25 +136,29 @@ def read_settings(
         others: settings that the plan gives; what was filled in takes their place.
         choices: the plan.
     """
-    settings, faults = dict[str, Any](), dict[str, list[Fault]]()
-    fields = {field.path: field for field in fields_of(choices)}
-    for path, field in fields.items():
-        text = " ".join(form.get(path, [""])).strip()[:LONGEST]
-        if fault := _unfit(field, text):
-            faults[path] = [fault]
-        elif text:
-            settings[path] = _value(field, text)
-    if settings.get("method.name", choices.method) != choices.method:
-        rule = msg("this is a setting of '{method}', and another method is chosen", method=choices.method)
-        unfit = [path for path in settings if path in choices.own and path.startswith("method.")]
-        faults |= {path: [Fault(rule, path, msg("leave it empty"))] for path in unfit}
-    for path in [path for path in choices.own if path in settings and path not in faults]:
-        if found := [*_misfits(path, choices.own[path], settings[path])]:
-            faults[path] = found
+    texts = {field: " ".join(form.get(field.name, [""])).strip()[:LONGEST] for field in fields_of(choices)}
+    given = {field: text for field, text in texts.items() if text}
+    method = " ".join(form.get("method.name", [])).strip() or choices.method
+    schemas = {**choices.of_task, **choices.of_methods.get(method, {})}
+    faults = {
+        field.name: found for field, text in given.items() if (found := [*_faults_of(field, text, method, schemas)])
+    }
+    settings = {field.path: _value(field, text) for field, text in given.items() if field.name not in faults}
+    names = {field.path: field.name for field in texts if field.method in ("", method)}
     for fault in _refused(data, {**others, **settings}):
-        place = str(fault.place)
-        faults.setdefault(place if place in fields else "", []).append(fault)
+        faults.setdefault(names.get(str(fault.place), ""), []).append(fault)
     return Given(settings, faults)
+
+
+def _faults_of(field: SettingField, text: str, method: str, schemas: Mapping[str, Mapping[str, Any]]) -> Iterator[Fault]:
+    """Yield what is wrong with the text of a field by itself."""
+    if fault := _unfit(field, text):
+        yield fault
+    elif field.method not in ("", method):
+        rule = msg("this is a setting of '{method}', and another method is chosen", method=field.method)
+        yield Fault(rule, field.path, msg("leave it empty"))
+    elif field.path in schemas:
+        yield from _misfits(field.path, schemas[field.path], _value(field, text))
 
 
 def _misfits(path: str, about: Mapping[str, Any], value: object) -> Iterator[Fault]:

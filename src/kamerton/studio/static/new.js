@@ -35,6 +35,18 @@ if (drop) {
     });
   }
 }
+
+/** Show the settings of the chosen method alone; those of others are not sent. */
+function showMethod() {
+  const form = $("start");
+  if (!form) return;
+  const chosen = form.elements["method.name"].value || form.dataset.method;
+  for (const one of form.querySelectorAll("[data-method]")) one.hidden = one.disabled = one.dataset.method !== chosen;
+}
+
+showMethod();
+document.addEventListener("put", showMethod);
+document.addEventListener("change", (event) => { if (event.target.name === "method.name") showMethod(); });
 // a form is sent once: two clicks would start two runs
 document.addEventListener("submit", (event) => {
   const form = event.target;
