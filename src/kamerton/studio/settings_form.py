@@ -150,7 +150,9 @@ def read_settings(
     return Given(settings, faults)
 
 
-def _faults_of(field: SettingField, text: str, method: str, schemas: Mapping[str, Mapping[str, Any]]) -> Iterator[Fault]:
+def _faults_of(
+    field: SettingField, text: str, method: str, schemas: Mapping[str, Mapping[str, Any]]
+) -> Iterator[Fault]:
     """Yield what is wrong with the text of a field by itself."""
     if fault := _unfit(field, text):
         yield fault
