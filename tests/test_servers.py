@@ -39,6 +39,8 @@ ROWS = tuple(Example(i, Place("f", i), f"{text} {i}", "good") for i, text in enu
 """Servers are hostile to the first row, and answer the others."""
 FAST = 0.4
 """Seconds that slow servers are waited for."""
+SOON = 20
+"""Seconds that nothing may take, on a machine that may be busy."""
 
 
 class Asked(BaseHTTPRequestHandler):
@@ -298,7 +300,7 @@ def test_an_answer_that_cannot_be_used_is_the_failure_of_its_row(server, tmp_pat
     asked = endpoint(server.address, tmp_path, deadline=FAST if name in SLOW else 60.0)
     began = time.perf_counter()
     predictions = asked.predict(FORM, (), ROWS[:3])
-    assert time.perf_counter() - began < 5
+    assert time.perf_counter() - began < SOON
     assert [p.text for p in predictions] == ["", "good", "good"]
     [told] = asked.failures(3)
     assert str(told).startswith("1 of 3 answers of the server could not be used: ")
@@ -372,7 +374,7 @@ def test_a_server_that_takes_connections_and_no_more_is_left_before_the_deadline
         began = time.perf_counter()
         with pytest.raises(RunError, match="cannot be reached: ConnectTimeout"):
             asked.predict(FORM, (), ROWS[:1])
-        assert time.perf_counter() - began < 5
+        assert time.perf_counter() - began < SOON
 
 
 def test_a_server_is_asked_from_within_a_loop_as_in_a_notebook(server, tmp_path):
@@ -390,7 +392,7 @@ def test_an_interrupt_ends_the_wait_at_once_and_loses_no_answer(server, tmp_path
     with pytest.raises(KeyboardInterrupt):
         endpoint(server.address, tmp_path).predict(FORM, (), (ROWS[1], ROWS[0]))
     signal.signal(signal.SIGALRM, before)
-    assert time.perf_counter() - began < 5
+    assert time.perf_counter() - began < SOON
     assert len((tmp_path / "endpoint.jsonl").read_text().splitlines()) == 1
 
 

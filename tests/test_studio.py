@@ -85,7 +85,7 @@ def test_the_list_follows_the_folder(server, inside):
     page = inside.page("/?q=later")
     assert page.inner_text("#runs") == "No run is like that."
     classification_run(server.folder / "runs" / "later")
-    page.wait_for_selector("#runs .score:has-text('0.8')", timeout=5000)  # it appears before it has its result
+    page.wait_for_selector("#runs .score:has-text('0.8')")  # it appears before it has its result
 
 
 @needs_browser

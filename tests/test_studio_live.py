@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from urllib.parse import quote
 
@@ -56,7 +55,7 @@ def run(server):
     return Run(server.folder / "runs" / "reviews")
 
 
-def shows(page, step: int, timeout: float = 5000) -> None:
+def shows(page, step: int, timeout: float = 30_000) -> None:
     """Wait until a page shows an update."""
     page.wait_for_selector(f"#figures dd:has-text('{step} of 240')", timeout=timeout)
 
@@ -69,11 +68,9 @@ def test_an_event_appears_in_every_tab_soon_after_it_is_written(inside, run):
         assert "negative" in page.inner_text("#samples")
     for event in steps_until(121, first=121):
         run.append(event)
-    began = time.monotonic()
     for page in pages:
         page.bring_to_front()
-        shows(page, 121)
-    assert time.monotonic() - began < 3  # half a second on a machine that does nothing else: make bench-studio
+        shows(page, 121)  # how soon: `make bench-studio`
     assert not inside.foreign() and not inside.complaints
 
 
@@ -153,14 +150,14 @@ def test_the_page_leads_to_the_verdict(inside, server, run, tmp_path):
     page = inside.page(PLACE)
     shows(page, 91)
     run.write_result(done.result)
-    page.wait_for_url("**/runs/reviews/verdict", timeout=5000)
+    page.wait_for_url("**/runs/reviews/verdict")
     assert (run.path / RESULT).exists()
 
 
 def test_the_page_of_a_run_that_is_deleted_leads_to_the_list(inside, server):
     page = inside.page(f"/runs/{quote(NAME)}/live")
     inside.context.request.post(f"{server.address}/runs/{quote(NAME)}/delete", headers={"Origin": server.address})
-    page.wait_for_url(server.address + "/", timeout=5000)
+    page.wait_for_url(server.address + "/")
     assert NAME not in page.locator("#runs a.name").all_inner_texts()
 
 
