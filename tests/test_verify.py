@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -47,6 +48,16 @@ def test_all_that_is_damaged_is_told_at_once_with_its_remedy(place, copied):
         "step-" in n for n in names
     )
     assert "resume" in faults["report.html"]["remedy"]
+
+
+def test_a_missing_list_of_checksums_is_told_but_not_of_a_run_that_never_had_one(place, copied):
+    (copied / "MANIFEST.json").unlink()
+    ended = place.call("verify", copied)
+    assert ended.status == MISTAKE and "MANIFEST.json: the run's list of checksums is missing" in ended.err
+    for log in copied.rglob("*.jsonl"):
+        log.write_text(re.sub(r', "crc": "\w{8}"(?=}$)', "", log.read_text("utf-8"), flags=re.MULTILINE), "utf-8")
+    ended = place.call("verify", copied)
+    assert ended.status == DONE and "before runs had checksums" in ended.out
 
 
 @pytest.mark.parametrize("name", FILES)

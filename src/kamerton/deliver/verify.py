@@ -40,7 +40,7 @@ def _faults(run: Run) -> list[Fault]:
     damaged = run.files.damaged(("", MODEL, "data"))
     replies = [partial(read_replies, run.files.log(name)) for name in (REPLIES, TUNED_REPLIES)]
     logs = _raised(run.events, *replies)
-    return [*damaged, *logs, *damaged_checkpoints(run.checkpoints)]
+    return [*run.files.lost_list(), *damaged, *logs, *damaged_checkpoints(run.checkpoints)]
 
 
 def _raised(*checks: Callable[[], object]) -> list[Fault]:

@@ -24,7 +24,7 @@ from kamerton.core.files import Writing, mode_of, sha256_of, shell_word, sync
 from kamerton.core.locks import Holder, holder_of, holding
 from kamerton.core.messages import Message, msg
 from kamerton.core.readers import read_object
-from kamerton.runs.logs import whole_lines
+from kamerton.runs.logs import has_checksums, whole_lines
 
 MANIFEST = "MANIFEST.json"
 LOCK = ".lock"
@@ -38,6 +38,7 @@ UNLISTED = {*LOGS, "cache", "checkpoints", "exported", "remedies", "seeds"}
 """Files and folders of a run with checksums of their own."""
 READINGS = 5
 """How often a file is read again if another process changes the run meanwhile."""
+RESTORE = msg("restore the file from a copy; without it nothing shows whether the run's files are intact")
 MADE_ANEW = ("calibration.json", "forgetting.json", "result.json")
 PAGES = (".html", ".md")
 """Files, and endings of files, that a resumed run writes anew if they were deleted."""
@@ -194,6 +195,12 @@ class RunFiles:
                 found = {f"{name}/{path.relative_to(place).as_posix()}" for path in place.rglob("*") if path.is_file()}
                 faults += [foreign(self.folder, one) for one in sorted(found - known.keys())]
         return self._blamed(faults) if faults else []
+
+    def lost_list(self) -> list[Fault]:
+        """Return the fault of a missing list of checksums; none where the run was made before runs had one."""
+        if self.checksums or not any(has_checksums(self.folder / name) for name in LOGS):
+            return []
+        return [Fault(msg("the run's list of checksums is missing"), str(self.folder / MANIFEST), RESTORE)]
 
     def _blamed(self, faults: list[Fault]) -> list[Fault]:
         """Put the list of checksums before its files' faults where most files of the run differ from it."""
@@ -360,10 +367,9 @@ def read_manifest(path: Path) -> dict[str, Any]:
     Raises:
         RunError: it is damaged.
     """
-    remedy = msg("restore the file from a copy; without it nothing shows whether the run's files are intact")
-    manifest = read_object(path, RunError, remedy)
+    manifest = read_object(path, RunError, RESTORE)
     if manifest.pop("seal", None) != seal(manifest):
-        raise RunError(Fault(msg("the run's list of checksums is damaged"), str(path), remedy))
+        raise RunError(Fault(msg("the run's list of checksums is damaged"), str(path), RESTORE))
     return manifest
 
 

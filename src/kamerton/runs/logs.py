@@ -54,7 +54,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     lines = path.read_bytes().split(b"\n")[:-1]  # not by splitlines: texts may hold other ends of lines
-    older = not any(MARK.encode() in line for line in lines)
+    older = not has_checksums(path)
     records = [parse_line(line, older=older) for line in lines]
     remedy = msg("restore the file from a copy, or remove the line")
     rule = msg("the line is not what the run wrote: it was damaged or edited")
@@ -62,6 +62,11 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     if faults:
         raise RunError(faults)
     return [record for record in records if record is not None]
+
+
+def has_checksums(path: Path) -> bool:
+    """Return whether any line of a log has a checksum; logs of older versions have none."""
+    return path.exists() and MARK.encode() in path.read_bytes()
 
 
 def _line(record: Mapping[str, Any]) -> str:
