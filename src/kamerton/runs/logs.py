@@ -53,8 +53,8 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     """
     if not path.exists():
         return []
-    lines = path.read_bytes().split(b"\n")[:-1]  # not by splitlines: texts may hold other ends of lines
-    older = not has_checksums(path)
+    data = path.read_bytes()
+    lines, older = data.split(b"\n")[:-1], MARK.encode() not in data  # not splitlines: texts may hold other ends
     records = [parse_line(line, older=older) for line in lines]
     remedy = msg("restore the file from a copy, or remove the line")
     rule = msg("the line is not what the run wrote: it was damaged or edited")
