@@ -161,7 +161,9 @@ class OpenGroup(BaseModel):
 class MethodSettings(OpenGroup):
     """How the model is changed: the method's name, and the method's own settings."""
 
-    name: str | None = Field(None, description="The method: a file in methods/.")
+    name: str | None = Field(
+        None, description="How the model is tuned: which of its weights change, or what is added to them."
+    )
 
 
 class TaskSettings(OpenGroup):
@@ -178,7 +180,7 @@ class TrainSettings(Group):
     )
     schedule: Literal["linear", "cosine", "constant"] = Field("linear", description="How the rate falls to zero.")
     warmup: Portion = Field(0.06, description="Share of the updates in which the rate rises.")
-    optimizer: str | None = Field(None, description="How gradients become updates: a file in optimizers/.")
+    optimizer: str | None = Field(None, description="How gradients become updates of the weights.")
     weight_decay: NotNegative = Field(0.01, description="Weight decay of matrices; other weights have none.")
     clip_norm: Annotated[float, Field(gt=0)] = Field(1.0, description="Largest norm of a gradient.")
     dropout: Portion = Field(0.0, description="Probability in every dropout layer of the model.")
