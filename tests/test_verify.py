@@ -100,6 +100,7 @@ def test_a_damaged_run_inside_a_run_stops_a_resume(place, tmp_path):
     ended = place.call("tune", "reviews.csv", "--model", "encoder", "--method", "head", "--seeds", "2", *QUICK,
                        "--out", tmp_path / "run")  # fmt: skip
     assert ended.status == DONE, ended.said
-    flip(tmp_path / "run" / "seeds" / "1" / "MANIFEST.json")
-    ended = place.call("resume", tmp_path / "run")
-    assert ended.status == MISTAKE and "seeds/1/MANIFEST.json" in ended.err, ended.said
+    for name in ("events.jsonl", "MANIFEST.json"):
+        flip(tmp_path / "run" / "seeds" / "1" / name)
+        ended = place.call("resume", tmp_path / "run")
+        assert ended.status == MISTAKE and f"seeds/1/{name}" in ended.err, ended.said

@@ -24,7 +24,7 @@ from kamerton.core.files import Writing, mode_of, sha256_of, shell_word, sync
 from kamerton.core.locks import Holder, holder_of, holding
 from kamerton.core.messages import Message, msg
 from kamerton.core.readers import read_object
-from kamerton.runs.logs import has_checksums, whole_lines
+from kamerton.runs.logs import has_checksums, read_lines, whole_lines
 
 MANIFEST = "MANIFEST.json"
 LOCK = ".lock"
@@ -195,6 +195,16 @@ class RunFiles:
                 found = {f"{name}/{path.relative_to(place).as_posix()}" for path in place.rglob("*") if path.is_file()}
                 faults += [foreign(self.folder, one) for one in sorted(found - known.keys())]
         return self._blamed(faults) if faults else []
+
+    def damaged_logs(self) -> list[Fault]:
+        """Return a fault for each line of a log that is damaged, and for a log that lacks what a commit counted."""
+        faults = list[Fault]()
+        for name in filter(self.exists, LOGS):
+            try:
+                read_lines(self.log(name))
+            except RunError as error:
+                faults += error.faults
+        return faults
 
     def lost_list(self) -> list[Fault]:
         """Return the fault of a missing list of checksums; none where the run was made before runs had one."""

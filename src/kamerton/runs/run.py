@@ -199,6 +199,7 @@ class Run:
             may_go = [name for name in files.checksums if files is not self.files or is_made_anew(name)]
             deleted = [name for name in may_go if not files.exists(name)]
             faults += files.damaged([name for name in files.checksums if name not in deleted])
+            faults += files.damaged_logs()
         if faults:
             raise RunError(faults)
 
