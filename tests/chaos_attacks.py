@@ -213,7 +213,7 @@ HARMS: Mapping[str, Callable[[bytes, bytes], bytes]] = {
     "another run's": lambda _, other: other,
 }
 WHOLE_LINES = ("emptied", "cut in half", "another run's")
-"""What leaves a log with whole lines, each with a right checksum of its own."""
+"""What leaves a log as a kill could, or with lines that each have a right checksum of its own."""
 IDLE = re.compile(r"\.lock|\.progress\.json|\..+\.tmp")
 """What no result depends on: the lock, how far the run is, and what was not committed."""
 DATA = "DATA"
@@ -285,8 +285,10 @@ def corruptions(
 
 def _unsealed(folder: Path, name: Path) -> bool:
     """Return whether no line of a log is counted by a commit: a resumed run repeats all that is in it."""
-    logged = json.loads((folder / "run" / "MANIFEST.json").read_text("utf-8"))["logged"]
-    return name.name in LOGS and not logged.get(name.name, {}).get("size")
+    if name.name not in LOGS:
+        return False
+    logged = json.loads((folder / name).with_name("MANIFEST.json").read_text("utf-8"))["logged"]
+    return not logged.get(name.name, {}).get("size")
 
 
 def _run(arena: Arena, kind: Kind, command: Sequence[str], stop: Fault | None, name: str) -> Path:

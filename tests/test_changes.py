@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from kamerton.core.errors import RunError
-from kamerton.runs.changes import COMMITTED, LOCK, MANIFEST, PREPARED, RunFiles
+from kamerton.runs.changes import COMMITTED, LOCK, LOGS, MANIFEST, PREPARED, RunFiles
+from kamerton.runs.logs import append_line
 from killing import dies_at
 
 Snapshot = dict[str, bytes]
@@ -154,9 +155,28 @@ def test_a_list_of_checksums_of_another_run_is_named_itself(tmp_path):
             look()
         first, *others = raised.value.faults
         assert (first.place, str(first.rule)) == (
-            place, "4 of the 4 files in this list differ from it: it seems to be another run's"
+            place, "2 of the 2 files in this list differ from it: it seems to be another run's"
         )  # fmt: skip
         assert len(others) >= 1
+
+
+def test_most_files_missing_are_told_as_missing_and_the_list_is_not_blamed(tmp_path):
+    files = begin(tmp_path)
+    for name in ("model/weights", "model/tokenizer", "data/stale"):
+        (tmp_path / name).unlink()
+    assert [str(fault.rule) for fault in files.damaged()] == ["the file is missing"] * 3
+
+
+def test_all_damaged_logs_are_told_together(tmp_path):
+    files = begin(tmp_path)
+    for name in LOGS[:2]:
+        append_line(tmp_path / name, {"a": 1}, 0o600)
+    with files.changing() as change:
+        change.write("recipe.yaml", b"a: 3\n")
+    assert files.damaged_logs() == []
+    (tmp_path / LOGS[0]).write_bytes(b"")
+    (tmp_path / LOGS[1]).write_bytes((tmp_path / LOGS[1]).read_bytes().replace(b"1", b"2", 1))
+    assert [Path(str(fault.place)).name.partition(":")[0] for fault in files.damaged_logs()] == [*LOGS[:2]]
 
 
 def test_a_missing_file_and_a_foreign_one_in_a_folder_are_told_together(tmp_path):

@@ -38,8 +38,10 @@ def verify_run(run: Run) -> Verified:
 
 def _faults(run: Run) -> list[Fault]:
     damaged = run.files.damaged(("", MODEL, "data"))
-    replies = [partial(read_replies, run.files.log(name)) for name in (REPLIES, TUNED_REPLIES)]
-    logs = _raised(run.events, *replies)
+    logs = run.files.damaged_logs()
+    if not logs:  # each line is as it was written: it may still say what no log says
+        replies = [partial(read_replies, run.files.log(name)) for name in (REPLIES, TUNED_REPLIES)]
+        logs = _raised(run.events, *replies)
     return [*run.files.lost_list(), *damaged, *logs, *damaged_checkpoints(run.checkpoints)]
 
 

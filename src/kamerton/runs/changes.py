@@ -213,13 +213,13 @@ class RunFiles:
         return [Fault(msg("the run's list of checksums is missing"), str(self.folder / MANIFEST), RESTORE)]
 
     def _blamed(self, faults: list[Fault]) -> list[Fault]:
-        """Put the list of checksums before its files' faults where most files of the run differ from it."""
-        known = self.checksums
-        differing = sum(not self._intact(name, one) for name, one in known.items())
-        if 2 * differing <= len(known):
+        """Put the list of checksums before its files' faults where most files that are there differ from it."""
+        there = {name: one for name, one in self.checksums.items() if self.place(name).is_file()}
+        differing = sum(not self._intact(name, one) for name, one in there.items())
+        if 2 * differing <= len(there):
             return faults
         rule = msg("{files} of the {all} files in this list differ from it: it seems to be another run's",
-                   files=differing, all=len(known))  # fmt: skip
+                   files=differing, all=len(there))  # fmt: skip
         return [Fault(rule, str(self.folder / MANIFEST), msg("restore it from a copy of the run")), *faults]
 
     @contextmanager
