@@ -23,21 +23,24 @@ import json, sys
 import torch, transformers
 from peft import PeftModel
 
-folder, told = sys.argv[1], json.load(open(sys.argv[1] + "/export.json"))
-auto = getattr(transformers, told["model_class"])
-if told["base"] is None:
-    model = auto.from_pretrained(folder)
-else:
-    model = PeftModel.from_pretrained(auto.from_pretrained(told["base"], num_labels=2), folder)
-tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+texts, *folders = json.loads(sys.argv[1])
+for folder in folders:
+    told = json.load(open(folder + "/export.json"))
+    auto = getattr(transformers, told["model_class"])
+    if told["base"] is None:
+        model = auto.from_pretrained(folder)
+    else:
+        model = PeftModel.from_pretrained(auto.from_pretrained(told["base"], num_labels=2), folder)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    with torch.no_grad():
+        passes = [model.eval()(**tokenizer(text, return_tensors="pt")) for text in texts]
+    print([float((one.logits / told["temperature"]).softmax(-1).max()) for one in passes])
 assert "kamerton" not in sys.modules
-texts = ["a warm film, a delight", "a thin plot, dull and cold"]
-with torch.no_grad():
-    for text in texts:
-        logits = model.eval()(**tokenizer(text, return_tensors="pt")).logits / told["temperature"]
-        print(float(logits.softmax(-1).max()))
 """
+"""What loads exports with other libraries alone, and prints each one's confidences."""
 TEXTS = ("a warm film, a delight", "a thin plot, dull and cold")
+
+EXPORTED = (("lora", "merged"), ("lora", "adapter"), ("full", "merged"))
 
 
 def exported(place: Place, name: str, word: str, out: Path) -> dict[str, object]:
@@ -49,18 +52,21 @@ def exported(place: Place, name: str, word: str, out: Path) -> dict[str, object]
     return told
 
 
-@pytest.mark.parametrize(("name", "word"), [("lora", "merged"), ("lora", "adapter"), ("full", "merged")])
-def test_a_process_without_kamerton_gives_the_probabilities_of_the_run(name, word, place, tmp_path, monkeypatch):
-    told = exported(place, name, word, tmp_path / "out")
-    assert told["proof"]["largest_relative_difference"] <= 1e-5
-    assert told["changed_answers"] is None
-    assert (told["base"] is None) == (word == "merged")
-    command = [sys.executable, "-c", STRANGER, str(tmp_path / "out")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+def test_a_process_without_kamerton_gives_the_probabilities_of_the_run(place, tmp_path, monkeypatch):
+    exports = {f"{name} {word}": (name, word) for name, word in EXPORTED}
+    for out, (name, word) in exports.items():
+        told = exported(place, name, word, tmp_path / out)
+        assert told["proof"]["largest_relative_difference"] <= 1e-5
+        assert told["changed_answers"] is None
+        assert (told["base"] is None) == (word == "merged")
+    given = json.dumps([TEXTS, *(str(tmp_path / out) for out in exports)])
+    done = subprocess.run([sys.executable, "-c", STRANGER, given], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    found = dict(zip(exports, map(json.loads, done.stdout.splitlines()), strict=True))
     monkeypatch.chdir(place.folder)
-    wanted = [answer.score for answer in Predictor(place.run(name)).predict(TEXTS)]
-    assert [float(line) for line in done.stdout.split()] == pytest.approx(wanted, rel=1e-5)
+    for out, (name, _) in exports.items():
+        wanted = [answer.score for answer in Predictor(place.run(name)).predict(TEXTS)]
+        assert found[out] == pytest.approx(wanted, rel=1e-5), out
 
 
 def test_a_model_that_writes_is_merged_and_said_in_both_languages(place, tmp_path):
